@@ -9,8 +9,8 @@ use secrecy::ExposeSecret;
 use tempfile::NamedTempFile;
 
 fn file(text: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("write it");
     file
 }
 
@@ -32,7 +32,7 @@ fn repository(path: &str) -> PathBuf {
 
 /// The only problem, as `field` and the whole line that an operator reads.
 fn only_problem(result: Result<Settings, SettingsError>) -> (String, String) {
-    let error = result.unwrap_err();
+    let error = result.expect_err("a problem");
     assert_eq!(error.problems().len(), 1, "{error}");
     (error.problems()[0].field.clone(), error.problems()[0].to_string())
 }
@@ -46,7 +46,7 @@ fn all_fields() -> Vec<String> {
         let indent = line.len() - line.trim_start().len();
         let Some((name, _)) = line.trim().split_once(':') else { continue };
         match indent {
-            4 => section = name.to_owned(),
+            4 => name.clone_into(&mut section),
             8 => fields.push(format!("{section}.{name}")),
             _ => {}
         }
@@ -94,7 +94,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     ]);
     let settings = Settings::load_from(Some(path.path()), variables).unwrap();
     assert_eq!((settings.pause.max_paused, settings.pause.window), (20, 300));
-    assert_eq!(settings.pause.max_pause, Duration::from_secs(60));
+    assert_eq!(settings.pause.max_pause, Duration::from_mins(1));
     assert!(settings.verify.before_commit);
     assert_eq!((settings.log.format, settings.log.level), (Format::Json, Level::Debug));
 }

@@ -1,0 +1,1 @@
+//! The worked example: a legacy invoicing product, the new system, and seeded data.

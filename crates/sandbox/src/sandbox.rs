@@ -1,0 +1,256 @@
+//! A running set of servers and its end.
+
+use crate::account::Account;
+use crate::binaries::Binaries;
+use crate::cluster::Workshop;
+use crate::process::Identity;
+use crate::ready::{self, connect};
+use crate::root::Root;
+use crate::{Error, Options, Server, external};
+use nix::sys::signal::Signal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Mutex, PoisonError};
+
+/// Ports are free when they are looked for and may be taken when they are used: then all is started again.
+const PORT_ATTEMPTS: usize = 8;
+
+/// Throw-away servers. Dropping it ends them and removes every file, unless it is kept.
+#[derive(Debug)]
+pub struct Sandbox {
+    children: BTreeMap<Server, Child>,
+    urls: BTreeMap<Server, String>,
+    given: BTreeSet<Server>,
+    /// Databases of ours on servers that are not: (URL of the server, name).
+    created: Mutex<Vec<(String, String)>>,
+    keep: bool,
+    workshop: Workshop,
+    // Last: fields are dropped in order, and servers must have ended before their files go.
+    root: Root,
+}
+
+/// What is left running by [`Sandbox::keep`].
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The folder of the servers; [`crate::stop_kept`] takes it.
+    pub root: PathBuf,
+    /// A shell command that ends the servers and removes the folder.
+    pub stop: String,
+}
+
+impl Sandbox {
+    /// Starts all servers that the environment does not name, and returns once every one answers and the
+    /// replica streams. Also sweeps what killed owners left behind.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let sweeper = tokio::task::spawn_blocking(crate::sweep);
+        let urls = external::urls()?;
+        let mut servers: Vec<Server> =
+            Server::ALL.into_iter().filter(|server| !urls.contains_key(server)).collect();
+        servers.retain(|server| *server != Server::Replica || options.replica);
+        let mut sandbox = tokio::task::spawn_blocking({
+            let servers = servers.clone();
+            move || Self::prepare(options, urls, &servers)
+        })
+        .await??;
+        sandbox.launch_all(&servers).await?;
+        sweeper.await?;
+        Ok(sandbox)
+    }
+
+    fn prepare(options: Options, urls: BTreeMap<Server, String>, servers: &[Server]) -> Result<Self, Error> {
+        let account = Account::for_servers()?;
+        let binaries = Binaries::find_or_install(account, options.install)?;
+        let mut root = Root::create(account)?;
+        if options.keep {
+            root.keep()?;
+        }
+        let keep = options.keep;
+        let workshop = Workshop { binaries, account, root: root.path().to_owned(), options };
+        workshop.prepare(servers)?;
+        let given = urls.keys().copied().collect();
+        Ok(Self { children: BTreeMap::new(), urls, given, created: Mutex::default(), keep, workshop, root })
+    }
+
+    async fn launch_all(&mut self, servers: &[Server]) -> Result<(), Error> {
+        for _ in 1..PORT_ATTEMPTS {
+            match self.launch_once(servers).await {
+                Err(Error::Ended { log, .. }) if log.contains("Address already in use") => self.end_servers(),
+                other => return other,
+            }
+        }
+        self.launch_once(servers).await
+    }
+
+    async fn launch_once(&mut self, servers: &[Server]) -> Result<(), Error> {
+        let ports = free_ports(servers)?;
+        for server in servers {
+            let child = self.workshop.launch(*server, &ports)?;
+            let identity = Identity::of(child.id());
+            self.children.insert(*server, child);
+            // One that has ended already is noticed when it is waited for.
+            if let Some(identity) = identity {
+                self.root.note(*server, identity)?;
+            }
+            self.urls.insert(*server, own_url(*server, ports[server], server.database()));
+        }
+        for server in servers {
+            self.wait_for(*server).await?;
+        }
+        if servers.contains(&Server::Replica) { self.wait_for_stream().await } else { Ok(()) }
+    }
+
+    /// Waits until a server of ours answers.
+    async fn wait_for(&mut self, server: Server) -> Result<(), Error> {
+        let Self { children, urls, workshop, .. } = self;
+        let (url, folder) = (&urls[&server], workshop.folder(server));
+        let Some(child) = children.get_mut(&server) else { return Ok(()) };
+        let pid = child.id();
+        let ended = || has_ended(child, server, workshop);
+        if server == Server::Redis {
+            let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+            return ready::wait(server, ended, || ready::redis(port, pid)).await;
+        }
+        ready::wait(server, ended, || ready::postgres(url, &folder)).await
+    }
+
+    async fn wait_for_stream(&mut self) -> Result<(), Error> {
+        let Self { children, urls, workshop, .. } = self;
+        let (primary, replica) = (&urls[&Server::Legacy], &urls[&Server::Replica]);
+        let Some(child) = children.get_mut(&Server::Replica) else { return Ok(()) };
+        let ended = || has_ended(child, Server::Replica, workshop);
+        ready::wait(Server::Replica, ended, || ready::streaming(primary, replica)).await
+    }
+
+    /// URL of a server's first database. A sandbox without a replica answers with the primary's.
+    pub fn url(&self, server: Server) -> &str {
+        let server = if self.urls.contains_key(&server) { server } else { Server::Legacy };
+        &self.urls[&server]
+    }
+
+    /// URL of a server with another database, such as the replica's of one that was created on the primary.
+    pub fn url_of(&self, server: Server, database: &str) -> Result<String, Error> {
+        let refused = |reason| Error::Environment { variable: server.variable(), reason };
+        external::with_database(self.url(server), database).map_err(refused)
+    }
+
+    /// URL of the legacy primary.
+    pub fn legacy_url(&self) -> String {
+        self.url(Server::Legacy).to_owned()
+    }
+
+    /// URL of the legacy replica.
+    pub fn replica_url(&self) -> String {
+        self.url(Server::Replica).to_owned()
+    }
+
+    /// URL of the destination.
+    pub fn destination_url(&self) -> String {
+        self.url(Server::Destination).to_owned()
+    }
+
+    /// URL of Identity's database.
+    pub fn identity_url(&self) -> String {
+        self.url(Server::Identity).to_owned()
+    }
+
+    /// URL of Redis.
+    pub fn redis_url(&self) -> String {
+        self.url(Server::Redis).to_owned()
+    }
+
+    /// The folder with all files of the servers, their logs included.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Pid of a server's main process; `None` for one that the environment names.
+    pub fn pid(&self, server: Server) -> Option<u32> {
+        self.children.get(&server).map(Child::id)
+    }
+
+    /// Creates an empty database and returns its URL. On a server from the environment its name gets a
+    /// prefix of our own, and [`Sandbox::stop`] drops it.
+    pub async fn create_database(&self, server: Server, name: &str) -> Result<String, Error> {
+        if matches!(server, Server::Replica | Server::Redis) {
+            return Err(Error::NoDatabases { server: server.name() });
+        }
+        let given = self.given.contains(&server);
+        let name =
+            if given { format!("handover_test_{:08x}_{name}", fastrand::u32(..)) } else { name.to_owned() };
+        let url = self.url_of(server, &name)?;
+        let client = connect(self.url(server)).await?;
+        client.batch_execute(&format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""))).await?;
+        if given {
+            let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+            created.push((self.url(server).to_owned(), name));
+        }
+        Ok(url)
+    }
+
+    /// Leaves all servers running after this process has ended, until [`crate::stop_kept`].
+    pub fn keep(mut self) -> Result<Kept, Error> {
+        self.root.keep()?;
+        self.keep = true;
+        let root = self.root().to_owned();
+        let pids: Vec<String> = self.children.values().map(|child| child.id().to_string()).collect();
+        let stop = format!("kill -INT {}; sleep 1; rm -rf {}", pids.join(" "), root.display());
+        Ok(Kept { root, stop })
+    }
+
+    /// Ends the servers and removes their files, and our databases on servers from the environment.
+    pub async fn stop(mut self) {
+        self.keep = false;
+        self.root.forget_keeping();
+        let created = std::mem::take(&mut *self.created.lock().unwrap_or_else(PoisonError::into_inner));
+        external::drop_databases(created).await;
+        // Blocks for some milliseconds; a panic in there could only leave files to the next sweep.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+
+    fn end_servers(&mut self) {
+        for (server, child) in &self.children {
+            // Postgres: "immediate", which also ends its children. A stopped process gets it once it continues.
+            let signal = if *server == Server::Redis { Signal::SIGKILL } else { Signal::SIGQUIT };
+            for signal in [signal, Signal::SIGCONT] {
+                if let Some(process) = Identity::of(child.id()) {
+                    process.signal(signal);
+                }
+            }
+        }
+        for child in self.children.values_mut() {
+            let _ = child.wait();
+        }
+        self.children.clear();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.end_servers();
+        }
+    }
+}
+
+fn has_ended(child: &mut Child, server: Server, workshop: &Workshop) -> Option<Error> {
+    let ended = child.try_wait().map_or(true, |status| status.is_some());
+    ended.then(|| Error::Ended { server: server.name(), log: workshop.log_tail(server) })
+}
+
+fn own_url(server: Server, port: u16, database: &str) -> String {
+    match server {
+        Server::Redis => format!("redis://127.0.0.1:{port}"),
+        _ => format!("postgres://postgres@127.0.0.1:{port}/{database}"),
+    }
+}
+
+/// Holds all ports at once while looking, so that no two servers get the same one.
+fn free_ports(servers: &[Server]) -> Result<BTreeMap<Server, u16>, Error> {
+    let failed = || Error::io("find a free port on", "127.0.0.1");
+    let bind = |_: &Server| TcpListener::bind(("127.0.0.1", 0)).map_err(failed());
+    let listeners: Vec<TcpListener> = servers.iter().map(bind).collect::<Result<_, _>>()?;
+    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port()).map_err(failed());
+    servers.iter().zip(&listeners).map(|(server, listener)| Ok((*server, port(listener)?))).collect()
+}

@@ -1,2 +1,54 @@
-//! Placeholder.
-fn main() {}
+//! The project's own tasks: `cargo x check`, `cargo x tidy`, `cargo x test` and `cargo demo`.
+//!
+//! It starts cargo, the package manager and the built binaries, and reads what they print. It does not know the
+//! project's own crates, and its dependencies stay few, because `cargo demo` builds it before anything else.
+
+mod cargo;
+mod check;
+mod compose;
+mod demo;
+mod direction;
+mod licences;
+mod metadata;
+mod programs;
+mod servers;
+mod steps;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's tasks.
+#[derive(Parser)]
+#[command(name = "cargo x", bin_name = "cargo x", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that must hold before a push, tests apart: format, clippy, docs, dependencies, tidy, compose.
+    Check(check::Options),
+    /// Our own style checks alone; they need no build and take a second.
+    Tidy,
+    /// Installs what the tests need, builds all binaries and runs every test.
+    Test(test::Options),
+    /// Builds all binaries and runs `handover demo` with the arguments that follow.
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Check(options) => check::run(&options),
+        Task::Tidy => tidy::run(),
+        Task::Test(options) => test::run(&options),
+        Task::Demo(options) => demo::run(&options),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(if error.is::<servers::Missing>() { 2 } else { 1 })
+    })
+}

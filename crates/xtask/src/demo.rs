@@ -1,0 +1,127 @@
+//! `cargo demo`: builds every binary, then becomes `handover demo`.
+//!
+//! What the demonstration does is the tool's business; this only makes sure that it is built and started.
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::cargo;
+use crate::metadata::Metadata;
+
+/// The tool, and the workers that it starts, which it looks for beside itself.
+const PACKAGES: [&str; 7] = [
+    "handover-cli",
+    "handover-pause",
+    "handover-copy",
+    "handover-verify",
+    "handover-complete",
+    "handover-rollback",
+    "handover-reconcile",
+];
+
+/// `dev` builds in a fraction of the time, beside what the tests have built already.
+const PROFILE: &str = "HANDOVER_DEMO_PROFILE";
+
+/// Options of `cargo demo`: all are handed on.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Options {
+    /// What `handover demo` is given.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds, then replaces this process, so that signals and the exit code are the tool's own.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let profile = Profile::named(env::var(PROFILE).ok().as_deref())?;
+    // Standard output is for the demonstration's result alone.
+    cargo::run(cargo::cargo().args(profile.build()).stdout(std::io::stderr()))?;
+    let program = Metadata::of_workspace()?.target_directory.join(profile.folder()).join("handover");
+    let error = Command::new(&program).arg("demo").args(without_separator(&options.arguments)).exec();
+    Err(error).with_context(|| format!("failed to start {}", program.display()))
+}
+
+/// `cargo demo -- --users 5` means the same as `cargo demo --users 5`.
+fn without_separator(arguments: &[OsString]) -> &[OsString] {
+    match arguments {
+        [first, rest @ ..] if first == "--" => rest,
+        all => all,
+    }
+}
+
+impl Profile {
+    fn named(name: Option<&str>) -> Result<Self> {
+        match name {
+            None | Some("" | "release") => Ok(Self::Release),
+            Some("dev") => Ok(Self::Dev),
+            Some(other) => bail!("{PROFILE} is {other}, but must be dev or release"),
+        }
+    }
+
+    fn build(&self) -> Vec<&'static str> {
+        match self {
+            // What `cargo x test` builds: another choice of packages could ask for other features of a dependency,
+            // and would then build that and all above it again.
+            Self::Dev => vec!["build", "--workspace", "--all-targets", "--locked"],
+            Self::Release => {
+                let packages = PACKAGES.iter().flat_map(|package| ["--package", *package]);
+                ["build", "--release", "--locked"].into_iter().chain(packages).collect()
+            }
+        }
+    }
+
+    fn folder(&self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Arguments, Task};
+    use clap::Parser;
+
+    fn handed_on(words: &[&str]) -> Vec<String> {
+        let words = ["cargo x", "demo"].iter().chain(words);
+        let Task::Demo(options) = Arguments::try_parse_from(words).unwrap().task else {
+            unreachable!("demo was asked for")
+        };
+        without_separator(&options.arguments).iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn arguments_are_handed_on_with_and_without_a_separator() {
+        assert_eq!(handed_on(&["--users", "5", "--json"]), ["--users", "5", "--json"]);
+        assert_eq!(handed_on(&["--", "--users", "5"]), ["--users", "5"]);
+        assert_eq!(handed_on(&["--help"]), ["--help"]);
+        assert_eq!(handed_on(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_profile_is_refused() {
+        assert_eq!(Profile::named(None).unwrap(), Profile::Release);
+        assert_eq!(Profile::named(Some("dev")).unwrap(), Profile::Dev);
+        assert!(Profile::named(Some("fast")).is_err());
+    }
+
+    #[test]
+    fn a_release_build_names_every_binary() {
+        let build = Profile::Release.build();
+        assert!(PACKAGES.iter().all(|package| build.contains(package)));
+        assert!(build.contains(&"--locked"));
+    }
+}

@@ -10,8 +10,6 @@ mod demo;
 mod direction;
 mod licences;
 mod metadata;
-mod programs;
-mod servers;
 mod steps;
 mod test;
 mod tidy;
@@ -49,6 +47,6 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        ExitCode::from(if error.is::<servers::Missing>() { 2 } else { 1 })
+        ExitCode::FAILURE
     })
 }

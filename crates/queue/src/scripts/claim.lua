@@ -1,0 +1,22 @@
+-- claim: hands the jobs that have waited longest to one worker, under a lease.
+-- KEYS  1 queue (list)   2 inflight (sorted set)
+-- ARGV  1 how many at most (1..1000)   2 lease in ms   3 delivery prefix, unique to this call
+-- Returns the raw entries in the order of claiming; the i-th is held as "<prefix>.<i> <raw entry>".
+-- The entries are not parsed here: cjson would cost more than all the rest.
+
+-- Fails on a key of the wrong type before anything has been taken from the list.
+redis.call('ZCARD', KEYS[2])
+-- The removal comes first: a script that has written may go on writing when Redis is full,
+-- so that a full Redis can still be drained.
+local raw = redis.call('RPOP', KEYS[1], ARGV[1])
+if not raw then return {} end
+
+local now = redis.call('TIME')
+local deadline = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[2])
+local held = {}
+for i = 1, #raw do
+  held[2 * i - 1] = deadline
+  held[2 * i] = ARGV[3] .. '.' .. i .. ' ' .. raw[i]
+end
+redis.call('ZADD', KEYS[2], unpack(held))
+return raw

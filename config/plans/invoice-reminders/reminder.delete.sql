@@ -1,0 +1,1 @@
+DELETE FROM reminders.reminder WHERE owner_id = ANY (:users)

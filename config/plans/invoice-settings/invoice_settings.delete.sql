@@ -1,0 +1,1 @@
+DELETE FROM settings.invoice_settings WHERE owner_id = ANY (:users)

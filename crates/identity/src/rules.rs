@@ -53,9 +53,8 @@ pub(crate) fn begin(record: &Record, migration: &str, version: i64) -> Verdict<B
 pub(crate) fn flip(record: &Record, migration: &str, version: i64) -> Verdict<Flip> {
     match own(record, migration) {
         Some(open) if open.state == OpenState::Migrating && open.version == version => changes(Flip::Flipped),
-        Some(_) => keeps(Flip::NotOurs),
         None if record.flipped_by(migration) == Some(version) => keeps(Flip::AlreadyFlipped),
-        None => keeps(Flip::NotOurs),
+        Some(_) | None => keeps(Flip::NotOurs),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{ENTRY, Mirror, Mode, script};
+use super::{ENTRY, Mirror, Mode, fresh_generation, script};
 use crate::error::Error;
 use crate::keys::{field_of_user, user_of_field};
 use crate::record::{Record, Snapshot};
@@ -17,6 +17,9 @@ const CHUNK: u32 = 1000;
 
 /// The most differences that are listed; all are counted.
 const LISTED: usize = 1000;
+
+/// HSCAN's answer: the next cursor, and fields with their texts.
+type Scanned = (u64, Vec<(Vec<u8>, Vec<u8>)>);
 
 /// What a rebuild did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +107,7 @@ impl Mirror {
             let snapshots: Vec<Snapshot> = records.iter().map(Record::snapshot).collect();
             let written = self.put(&snapshots, Mode::Fill).await?;
             done.users += snapshots.len() as u64;
-            done.written += written.written;
+            done.written += written.fields;
             done.newer += written.left;
         }
         self.still(&done.run_id).await?;
@@ -137,7 +140,7 @@ impl Mirror {
         loop {
             let mut command = redis::cmd("HSCAN");
             command.arg(self.keys.identity()).arg(cursor).arg("COUNT").arg(CHUNK);
-            let (next, pairs): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.link.query(&command).await?;
+            let (next, pairs): Scanned = self.link.query(&command).await?;
             // A field that is not UTF-8 is nobody's: the truth's keys are.
             let fields = pairs.into_iter().filter_map(|(field, _)| String::from_utf8(field).ok());
             let users: Vec<String> = fields.filter_map(|f| user_of_field(&f).map(str::to_owned)).collect();
@@ -175,8 +178,8 @@ impl Mirror {
                 chunk.iter().partition(|difference| difference.kind == DifferenceKind::Wrong);
             let current = |difference: &&Difference| now.get(difference.truth.user.as_str()).cloned();
             let behind: Vec<Snapshot> = behind.iter().filter_map(current).collect();
-            changed += self.put(&behind, Mode::Announce).await?.written;
-            changed += self.force(&wrong, &now).await?.written;
+            changed += self.put(&behind, Mode::Announce).await?.fields;
+            changed += self.force(&wrong, &now).await?.fields;
         }
         Ok(changed)
     }
@@ -192,7 +195,7 @@ impl Mirror {
         }
         let mut call = script::FORCE.prepare_invoke();
         call.key(self.keys.identity()).key(self.keys.changes());
-        call.arg(self.changes_kept).arg(&self.generation);
+        call.arg(self.changes_kept).arg(fresh_generation()?);
         for difference in wrong {
             let user = difference.truth.user.as_str();
             let (Some(found), Some(right)) = (&difference.found, now.get(user)) else { continue };

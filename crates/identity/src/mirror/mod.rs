@@ -54,8 +54,6 @@ pub struct Mirror {
     link: Link,
     keys: Keys,
     changes_kept: usize,
-    /// Under which a new stream's numbers begin. One a process: two that find the stream empty agree by script.
-    generation: String,
 }
 
 /// A place in the stream of changes. Numbers count without a gap within a generation.
@@ -102,7 +100,6 @@ impl Mirror {
             link: Link::new(&options.url, options.response_timeout)?,
             keys: Keys::new(options.prefix.as_str()),
             changes_kept: options.changes_kept.max(1),
-            generation: hex::encode(generation),
         })
     }
 
@@ -132,7 +129,7 @@ impl Mirror {
                 Mode::Announce => "announce",
                 Mode::Fill => "fill",
             });
-            call.arg(self.changes_kept).arg(&self.generation);
+            call.arg(self.changes_kept).arg(fresh_generation()?);
             for snapshot in chunk {
                 call.arg(field_of_user(&snapshot.user).as_ref()).arg(&snapshot.text);
             }
@@ -144,7 +141,7 @@ impl Mirror {
     /// Appends an entry without users. The leading reconciler does so several times within a gate's lease.
     pub async fn heartbeat(&self) -> Result<Position, Error> {
         let mut call = script::HEARTBEAT.prepare_invoke();
-        call.key(self.keys.changes()).arg(self.changes_kept).arg(&self.generation);
+        call.key(self.keys.changes()).arg(self.changes_kept).arg(fresh_generation()?);
         let (number, generation): (u64, String) = self.link.run(&call).await?;
         Ok(Position { number, generation })
     }
@@ -207,6 +204,14 @@ impl Mirror {
         });
         Ok(millis.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis))))
     }
+}
+
+/// The generation under which numbers begin again, should the stream turn out to be empty. Drawn for each
+/// call: a process that loses its stream twice must not use one twice.
+fn fresh_generation() -> Result<String, Error> {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).map_err(|_| Error::MirrorConfig("the system gives no random bytes"))?;
+    Ok(hex::encode(bytes))
 }
 
 impl std::fmt::Debug for Mirror {

@@ -24,17 +24,17 @@ pub(super) struct Written {
     /// The last entry, if any was appended.
     pub(super) last: Option<Position>,
     /// Fields that changed.
-    pub(super) written: u64,
+    pub(super) fields: u64,
     /// Fields left alone: newer than what was given, or no longer what was found.
     pub(super) left: u64,
 }
 
 impl Written {
-    pub(super) fn add(&mut self, (number, generation, written, left): (u64, String, u64, u64)) {
+    pub(super) fn add(&mut self, (number, generation, fields, left): (u64, String, u64, u64)) {
         if number > 0 {
             self.last = Some(Position { number, generation });
         }
-        self.written += written;
+        self.fields += fields;
         self.left += left;
     }
 }

@@ -44,12 +44,12 @@ fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -
 
 fn open(
     migration: Option<String>,
-    state: Option<String>,
+    state: Option<&str>,
     version: Option<i64>,
     since: Option<SystemTime>,
 ) -> Result<Option<Open>, Error> {
     let Some(migration) = migration else { return Ok(None) };
-    let state = match state.as_deref() {
+    let state = match state {
         Some("migrating") => OpenState::Migrating,
         Some("rolling_back") => OpenState::RollingBack,
         _ => return Err(Error::Row("an unknown state")),

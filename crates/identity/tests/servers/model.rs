@@ -156,14 +156,18 @@ fn texts<T: std::fmt::Debug>(outcomes: Vec<T>) -> Vec<String> {
 async fn carry_out(stage: &Stage, batch: &Batch, users: &[(String, i64)]) -> Vec<String> {
     let (truth, migration) = (stage.truth(), MIGRATIONS[batch.migration]);
     match batch.op {
-        Op::Begin => texts::<Begin>(truth.begin(migration, users).await.unwrap().outcomes),
-        Op::Flip => texts::<Flip>(truth.flip(migration, users).await.unwrap().outcomes),
-        Op::Raise => texts::<Raise>(truth.raise(migration, users).await.unwrap().outcomes),
-        Op::Release => texts::<Release>(truth.release(migration, users).await.unwrap().outcomes),
-        Op::BeginRollback => {
-            texts::<BeginRollback>(truth.begin_rollback(migration, users).await.unwrap().outcomes)
+        Op::Begin => texts::<Begin>(truth.begin(migration, users).await.expect("the truth answers").outcomes),
+        Op::Flip => texts::<Flip>(truth.flip(migration, users).await.expect("the truth answers").outcomes),
+        Op::Raise => texts::<Raise>(truth.raise(migration, users).await.expect("the truth answers").outcomes),
+        Op::Release => {
+            texts::<Release>(truth.release(migration, users).await.expect("the truth answers").outcomes)
         }
-        Op::Restore => texts::<Restore>(truth.restore(migration, users).await.unwrap().outcomes),
+        Op::BeginRollback => texts::<BeginRollback>(
+            truth.begin_rollback(migration, users).await.expect("the truth answers").outcomes,
+        ),
+        Op::Restore => {
+            texts::<Restore>(truth.restore(migration, users).await.expect("the truth answers").outcomes)
+        }
     }
 }
 
@@ -182,7 +186,7 @@ async fn agrees(stage: &Stage, case: u32, history: &[Batch]) {
         assert_eq!(carry_out(stage, batch, &users).await, expected, "step {step}");
     }
     let names: Vec<String> = (0..USERS).map(name).collect();
-    for (record, model) in stage.truth().get(&names).await.unwrap().iter().zip(&models) {
+    for (record, model) in stage.truth().get(&names).await.expect("the truth answers").iter().zip(&models) {
         assert_eq!(record.revision(), model.revision, "{record:?} {model:?}");
         for (index, migration) in MIGRATIONS.iter().enumerate() {
             assert_eq!(record.state(migration), model.state(index));

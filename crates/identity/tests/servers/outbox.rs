@@ -73,7 +73,7 @@ async fn a_repeated_operation_mirrors_what_the_first_could_not() {
 async fn a_flush_leaves_batches_that_are_on_their_way() {
     let stage = Stage::new().await;
     stage.truth().begin("m", &at(["a"], 1)).await.unwrap();
-    let flushed = stage.identity.flush_outbox(Duration::from_secs(60)).await.unwrap();
+    let flushed = stage.identity.flush_outbox(Duration::from_mins(1)).await.unwrap();
     assert_eq!(flushed.batches, 0);
     assert_eq!(stage.outbox_rows().await, 1);
 }
@@ -88,7 +88,7 @@ async fn ready_is_not_renewed_while_a_commit_waits_beyond_the_grace() {
     let refused = identity.renew_ready(&run_id, second, Duration::ZERO).await.unwrap();
     assert!(matches!(refused, Readiness::Unmirrored { .. }));
     assert_eq!(stage.field("!ready").await, None);
-    let graced = identity.renew_ready(&run_id, second, Duration::from_secs(60)).await.unwrap();
+    let graced = identity.renew_ready(&run_id, second, Duration::from_mins(1)).await.unwrap();
     assert_eq!(graced, Readiness::Asked(Renewal::First));
     identity.flush_outbox(Duration::ZERO).await.unwrap();
     let renewed = identity.renew_ready(&run_id, second, Duration::ZERO).await.unwrap();

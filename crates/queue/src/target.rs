@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, TlsCertificates};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::Error;
@@ -64,6 +64,11 @@ impl RedisTarget {
         let info = self.url.expose_secret().into_connection_info().map_err(|_| {
             unusable("the address is not of the form redis://[user:password@]host[:port][/db]")
         })?;
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            // rustls panics where it is left to choose among several providers, or has none. An error
+            // means that the process has chosen already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let Some(path) = &self.ca_file else {
             return Client::open(info).map_err(|_| unusable("the address is not supported"));

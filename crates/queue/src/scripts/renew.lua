@@ -16,6 +16,8 @@ for i = 1, #scores do
     lost[#lost + 1] = i
   end
 end
--- Each was held a moment ago, so nothing is added, and a full Redis has no reason to refuse.
+-- A full Redis refuses ZADD as a script's first write, even where it only changes scores; after a
+-- removal, be it of nothing, it does not. No member is the empty string.
+redis.call('ZREM', KEYS[1], '')
 if #held > 0 then redis.call('ZADD', KEYS[1], unpack(held)) end
 return lost

@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The stages as steps over source, destination, tracking and Identity, and what the reconciler decides.
+//!
+//! A step is given jobs and claims each attempt in Postgres before it acts; it may be given any job twice, late,
+//! or after a newer one. The engine knows no Redis: where jobs come from and where they go next is the
+//! worker runtime's.
+
+mod bound;
+mod bundle;
+mod compare;
+mod context;
+mod error;
+mod job;
+mod position;
+mod reason;
+mod reconcile;
+mod rows;
+mod scan;
+mod stages;
+mod takeback;
+mod targets;
+
+pub use bound::{Bound, Plans};
+pub use context::{Engine, Options};
+pub use error::Error;
+pub use job::{Job, Outcome, StageName, Step};
+pub use position::{Position, Server};
+pub use reconcile::Settled;
+pub use stages::{Complete, Copy, Pause, Rollback, Verify};

@@ -1,0 +1,133 @@
+//! What can go wrong in a stage, and what follows from it.
+
+use handover_canonical::WireError;
+use handover_transform::RowError;
+
+/// An error of a stage. None holds a value of a user's row.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A server failed.
+    #[error(transparent)]
+    Postgres(#[from] handover_postgres::Error),
+    /// Tracking failed.
+    #[error(transparent)]
+    Tracking(#[from] handover_tracking::Error),
+    /// Identity's truth failed.
+    #[error(transparent)]
+    Identity(#[from] handover_identity::Error),
+    /// The stream of a COPY is not what was declared.
+    #[error("{what}: {error}")]
+    Wire {
+        /// Which entity, on which side.
+        what: String,
+        /// How.
+        error: WireError,
+    },
+    /// A row cannot be turned into the destination's.
+    #[error("entity {entity}: {error}")]
+    Row {
+        /// Which entity.
+        entity: String,
+        /// Which column, and why.
+        error: RowError,
+    },
+    /// The plan does not fit these databases.
+    #[error("plan {migration}: {text}")]
+    Plan {
+        /// The migration.
+        migration: String,
+        /// What does not fit.
+        text: String,
+    },
+    /// The replica is not of the primary that the position was taken on.
+    #[error("the replica cannot be read: {0}")]
+    Replica(String),
+    /// The replica has not replayed past the position in time.
+    #[error("the replica has not replayed past {position} within {waited_ms} ms")]
+    ReplicaBehind {
+        /// The fence position.
+        position: String,
+        /// How long it was waited for.
+        waited_ms: u128,
+    },
+    /// The destination holds rows of a user who was to be loaded.
+    #[error("entity {entity}: the destination holds rows of this user already")]
+    Occupied {
+        /// Which entity.
+        entity: String,
+    },
+    /// What was read back inside the copy's transaction is not what was read from the source.
+    #[error("what was written, read back before the commit, is not what was read from the source")]
+    Unequal,
+    /// The destination took fewer rows than it was sent.
+    #[error("the destination did not take all rows: {0}")]
+    Swallowed(String),
+    /// An attempt was moved on by somebody else while a batch held it.
+    #[error("an attempt of the batch was moved on by somebody else")]
+    Outrun,
+    /// The rows that were to be removed are not those that the attempt wrote.
+    #[error("the destination's rows are not those that this attempt wrote; they were left")]
+    NotOurs,
+}
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    /// The weather: the same bundle again, later.
+    Retry,
+    /// One user's data: split the bundle until that user stands alone, then take the attempt back.
+    Data,
+    /// The plan or the installation: take the attempts back at once, trying again cannot help.
+    TakeBack,
+}
+
+impl Error {
+    /// The one table from an error to what follows.
+    pub(crate) fn disposition(&self) -> Disposition {
+        match self {
+            Self::Postgres(error) => of_postgres(error),
+            Self::Tracking(handover_tracking::Error::Postgres(error)) => of_postgres(error),
+            Self::Tracking(_) | Self::Plan { .. } => Disposition::TakeBack,
+            // Identity's refusals are outcomes, not errors: what is left is a server that fails.
+            Self::Identity(_) | Self::Replica(_) | Self::ReplicaBehind { .. } | Self::Outrun => Disposition::Retry,
+            Self::Wire { .. } | Self::Row { .. } | Self::Occupied { .. } | Self::NotOurs
+            | Self::Unequal | Self::Swallowed(_) => Disposition::Data,
+        }
+    }
+
+    /// A short word for metrics and reports.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Postgres(error) if error.is_data() => "constraint",
+            Self::Postgres(_) => "database",
+            Self::Tracking(_) => "tracking",
+            Self::Identity(_) => "identity",
+            Self::Wire { .. } => "wire",
+            Self::Row { .. } => "transform",
+            Self::Plan { .. } => "plan",
+            Self::Replica(_) => "replica",
+            Self::ReplicaBehind { .. } => "replica_behind",
+            Self::Occupied { .. } => "occupied",
+            Self::NotOurs => "not_ours",
+            Self::Unequal => "mismatch",
+            Self::Outrun => "outrun",
+            Self::Swallowed(_) => "swallowed",
+        }
+    }
+}
+
+fn of_postgres(error: &handover_postgres::Error) -> Disposition {
+    if error.is_transient() {
+        Disposition::Retry
+    } else if error.is_data() {
+        Disposition::Data
+    } else {
+        Disposition::TakeBack
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error.into())
+    }
+}

@@ -1,0 +1,264 @@
+//! Copy: one snapshot on the replica past the fence, one transaction at the destination, rows hashed as they
+//! stream from one to the other.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::SinkExt;
+use handover_canonical::copy::{HEADER, TRAILER};
+use handover_plan::Entity;
+use handover_tracking::{Claim, Copied, OpenAttempt, OpenState, Tracking};
+use handover_transform::Scratch;
+use tokio_postgres::{CopyInSink, Transaction};
+
+use super::{Outcomes, by_migration, due, splitting};
+use crate::bound::{Bound, Load};
+use crate::bundle::{Bundle, Hashes};
+use crate::rows::{Rows, Side};
+use crate::scan::{owner, read_back, set_users, snapshot};
+use crate::{Engine, Error, Job, Outcome, StageName, Step, position};
+
+/// How many bytes are sent to the destination at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// The copy stage.
+pub struct Copy(pub Engine);
+
+impl Step for Copy {
+    fn stage(&self) -> StageName {
+        StageName::Copy
+    }
+
+    async fn capacity(&self, want: usize) -> Result<usize, Error> {
+        Ok(want)
+    }
+
+    async fn run(&self, jobs: &[Job]) -> Vec<Outcome> {
+        by_migration(&self.0, jobs, |_, id, claims| stage(&self.0, id, claims)).await
+    }
+
+    async fn give_up(&self, job: &Job, reason: &str) -> Result<(), Error> {
+        self.0.give_up(StageName::Copy, job, reason).await
+    }
+}
+
+async fn stage(engine: &Engine, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
+    let mut outcomes = Outcomes::new();
+    for (bound, attempts) in due(engine, id, &claims, OpenState::Copying).await? {
+        let work = |bundle| copy(engine, &bound, bundle);
+        splitting(engine, "copy", &bound, attempts, &mut outcomes, work).await;
+    }
+    Ok(outcomes)
+}
+
+/// Copies a bundle. Attempts that have moved on meanwhile are left out, and the rest copied without them.
+async fn copy(
+    engine: &Engine,
+    bound: &Bound,
+    mut attempts: Vec<OpenAttempt>,
+) -> Result<Vec<(Claim, Outcome)>, Error> {
+    while !attempts.is_empty() {
+        let held = match transfer(engine, bound, &attempts).await {
+            Ok(Transfer::Committed(claims)) => return Ok(advance(claims)),
+            Ok(Transfer::Outrun(held)) => held,
+            Err(error) => return told(engine, bound, &attempts, error).await,
+        };
+        attempts.retain(|attempt| held.contains(&attempt.claim()));
+    }
+    Ok(Vec::new())
+}
+
+fn advance(claims: Vec<Claim>) -> Vec<(Claim, Outcome)> {
+    claims.into_iter().map(|claim| (claim, Outcome::Advance(StageName::Verify))).collect()
+}
+
+/// Where the answer to COMMIT was lost, the attempts' rows tell whether it was done.
+async fn told(
+    engine: &Engine,
+    bound: &Bound,
+    attempts: &[OpenAttempt],
+    error: Error,
+) -> Result<Vec<(Claim, Outcome)>, Error> {
+    let claims: Vec<Claim> = attempts.iter().map(OpenAttempt::claim).collect();
+    let now = engine.tracking.open(bound.migration_id, &claims).await?;
+    if !now.is_empty() && now.iter().all(|attempt| attempt.state == OpenState::Verifying) {
+        return Ok(advance(now.iter().map(OpenAttempt::claim).collect()));
+    }
+    Err(error)
+}
+
+enum Transfer {
+    /// Committed, for all.
+    Committed(Vec<Claim>),
+    /// Not committed: only these attempts still stood at the end.
+    Outrun(Vec<Claim>),
+}
+
+async fn transfer(engine: &Engine, bound: &Bound, attempts: &[OpenAttempt]) -> Result<Transfer, Error> {
+    let bundle = Bundle::new(bound, attempts)?;
+    let mut replica = engine.replica.get().await?;
+    let mut destination = engine.destination.get().await?;
+    position::wait(&mut replica, &fence(attempts)?, engine.options.replica_wait).await?;
+    let done = async {
+        let source = snapshot(&mut replica).await?;
+        let target = destination.transaction().await?;
+        let done = load(&source, &target, &bundle, engine.options.verify_before_commit).await?;
+        if matches!(done, Transfer::Committed(_)) {
+            target.commit().await?;
+        }
+        Ok(done)
+    }
+    .await;
+    if done.is_err() {
+        // A refused COPY leaves a session that cannot be used, and a broken stream one that is still busy.
+        replica.discard();
+        destination.discard();
+    }
+    done
+}
+
+fn fence(attempts: &[OpenAttempt]) -> Result<position::Position, Error> {
+    let fences = attempts.iter().filter_map(|a| Some((a.fence_lsn.as_deref()?, a.fence_system.as_deref()?)));
+    let damaged = || handover_tracking::Error::Damaged("an attempt is copying without a fence position".to_owned());
+    let systems: std::collections::BTreeSet<&str> = fences.clone().map(|(_, system)| system).collect();
+    if systems.len() > 1 {
+        return Err(Error::Replica("the bundle's fence positions are of several systems".to_owned()));
+    }
+    Ok(position::latest(fences).ok_or_else(damaged)?)
+}
+
+async fn load(
+    source: &Transaction<'_>,
+    target: &Transaction<'_>,
+    bundle: &Bundle<'_>,
+    verify: bool,
+) -> Result<Transfer, Error> {
+    set_users(source, &bundle.literal).await?;
+    set_users(target, &bundle.literal).await?;
+    prove_empty(target, bundle).await?;
+    let mut hashes = Hashes::new(bundle);
+    for nth in 0..bundle.bound.plan.entities().len() {
+        load_entity(source, target, bundle, nth, &mut hashes).await?;
+    }
+    if verify {
+        let written = read_back(target, bundle).await?;
+        let differs = |user: &usize| written.digest(bundle.bound, *user) != hashes.digest(bundle.bound, *user);
+        if (0..bundle.len()).any(|user| differs(&user) || written.spoilt(user).is_some()) {
+            return Err(Error::Unequal);
+        }
+    }
+    // The last statement before COMMIT: whoever sees the attempt as verifying sees all of its rows.
+    let copied: Vec<Copied> = (0..bundle.len()).map(|user| copied(bundle, &hashes, user)).collect();
+    let claims = Tracking::copied(target, bundle.bound.migration_id, &copied).await?;
+    Ok(if claims.len() == bundle.len() { Transfer::Committed(claims) } else { Transfer::Outrun(claims) })
+}
+
+fn copied(bundle: &Bundle<'_>, hashes: &Hashes, user: usize) -> Copied {
+    let digest = *hashes.digest(bundle.bound, user).as_bytes();
+    Copied { claim: bundle.attempts[user].claim(), digest, rows: hashes.rows(user) }
+}
+
+/// Proves that the destination holds no row of these users: a second copy of a user would double them.
+async fn prove_empty(target: &Transaction<'_>, bundle: &Bundle<'_>) -> Result<(), Error> {
+    for entity in bundle.bound.plan.entities() {
+        let sql = format!("SELECT EXISTS (SELECT FROM ({}) AS held)", entity.read_back);
+        if target.query_one(&sql, &[]).await?.get(0) {
+            return Err(Error::Occupied { entity: entity.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+async fn load_entity(
+    source: &Transaction<'_>,
+    target: &Transaction<'_>,
+    bundle: &Bundle<'_>,
+    nth: usize,
+    hashes: &mut Hashes,
+) -> Result<(), Error> {
+    let (entity, load) = (&bundle.bound.plan.entities()[nth], &bundle.bound.loads[nth]);
+    let copy = match load {
+        Load::Table { copy, .. } => copy,
+        Load::Staged { create, copy, .. } => {
+            target.batch_execute(create).await?;
+            copy
+        }
+    };
+    let fields = 1 + entity.layout.columns().len();
+    let mut rows = Rows::of(source, &entity.extract, fields, &entity.name, Side::Source).await?;
+    let mut writer = Writer::new(target, copy).await?;
+    let (mut hashing, mut scratch) = (hashes.entity(bundle, nth), Scratch::default());
+    while let Some(tuple) = rows.next().await? {
+        let user = owner(bundle, &entity.name, &tuple)?;
+        hashing.add(user, tuple.after(1))?;
+        writer.put(entity, load, &tuple, &mut scratch)?;
+        if writer.buffer.len() >= CHUNK && !writer.flush().await? {
+            break;
+        }
+    }
+    writer.finish().await?;
+    if let Load::Staged { sql, .. } = load {
+        target.batch_execute(sql).await?;
+    }
+    Ok(())
+}
+
+/// A binary COPY into the destination.
+struct Writer {
+    sink: std::pin::Pin<Box<CopyInSink<Bytes>>>,
+    buffer: BytesMut,
+    rows: u64,
+    bytes: u64,
+}
+
+impl Writer {
+    async fn new(target: &Transaction<'_>, copy: &str) -> Result<Self, Error> {
+        let sink = Box::pin(target.copy_in(copy).await?);
+        let mut buffer = BytesMut::with_capacity(CHUNK + CHUNK / 8);
+        buffer.extend_from_slice(&HEADER);
+        Ok(Self { sink, buffer, rows: 0, bytes: 0 })
+    }
+
+    fn put(
+        &mut self,
+        entity: &Entity,
+        load: &Load,
+        tuple: &handover_canonical::copy::Tuple,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        self.rows += 1;
+        match load {
+            Load::Table { transform, .. } => transform
+                .encode_row(tuple.field(0).unwrap_or_default(), tuple.after(1), &[], scratch, &mut self.buffer)
+                .map_err(|error| Error::Row { entity: entity.name.clone(), error }),
+            Load::Staged { .. } => {
+                self.buffer.extend_from_slice(tuple.wire());
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what has been put; false when the server has ended the COPY, whose reason `finish` then gives.
+    async fn flush(&mut self) -> Result<bool, Error> {
+        self.bytes += self.buffer.len() as u64;
+        let chunk = self.buffer.split().freeze();
+        self.buffer.reserve(CHUNK + CHUNK / 8);
+        match self.sink.send(chunk).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_closed() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn finish(mut self) -> Result<(), Error> {
+        self.buffer.extend_from_slice(&TRAILER);
+        self.flush().await?;
+        let loaded = self.sink.as_mut().finish().await?;
+        metrics::counter!("handover_rows_total", "side" => "destination").increment(self.rows);
+        metrics::counter!("handover_bytes_total", "side" => "destination").increment(self.bytes);
+        if loaded == self.rows {
+            return Ok(());
+        }
+        // A trigger or a rule took rows away: the read-back would find it too, but here it is named.
+        let text = format!("{} rows were sent and {loaded} were taken", self.rows);
+        Err(Error::Swallowed(text))
+    }
+}

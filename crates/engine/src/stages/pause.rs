@@ -1,0 +1,92 @@
+//! Pause: admits, tells Identity, drains, and only then takes the fence position, once for the batch.
+
+use handover_identity::Begin;
+use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt};
+
+use super::{Outcomes, by_migration};
+use crate::{Engine, Error, Job, Outcome, StageName, Step, position, reason};
+
+/// The pause stage.
+pub struct Pause(pub Engine);
+
+impl Step for Pause {
+    fn stage(&self) -> StageName {
+        StageName::Pause
+    }
+
+    async fn capacity(&self, want: usize) -> Result<usize, Error> {
+        Ok(self.0.tracking.room(self.0.options.max_paused).await?.min(want))
+    }
+
+    async fn run(&self, jobs: &[Job]) -> Vec<Outcome> {
+        by_migration(&self.0, jobs, |migration, id, claims| pause(&self.0, migration, id, claims)).await
+    }
+
+    async fn give_up(&self, job: &Job, reason: &str) -> Result<(), Error> {
+        self.0.give_up(StageName::Pause, job, reason).await
+    }
+}
+
+async fn pause(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
+    let mut outcomes = Outcomes::new();
+    let bound = engine.options.max_paused;
+    let Admission { admitted, no_room } = engine.tracking.admit(id, Kind::Move, &claims, bound).await?;
+    outcomes.set_all(no_room, &Outcome::NotNow);
+    if admitted.is_empty() {
+        return Ok(outcomes);
+    }
+    // From here on an error is retried with the users admitted: a second pass finds them so and goes on.
+    let paused = begin(engine, &migration, id, &admitted, &mut outcomes).await?;
+    if paused.is_empty() {
+        return Ok(outcomes);
+    }
+    tokio::time::sleep(engine.options.drain).await;
+    let position = position::take(&engine.primary).await?;
+    let fenced = engine.tracking.fenced(id, &paused, &position.lsn, &position.server).await?;
+    outcomes.set_all(fenced, &Outcome::Advance(StageName::Copy));
+    Ok(outcomes)
+}
+
+/// Tells Identity, truth and mirror; returns the claims whose users are paused by them now.
+async fn begin(
+    engine: &Engine,
+    migration: &str,
+    id: i32,
+    admitted: &[OpenAttempt],
+    outcomes: &mut Outcomes,
+) -> Result<Vec<Claim>, Error> {
+    let users = engine.identity_users(admitted.iter().map(OpenAttempt::claim));
+    let done = engine.identity.begin(migration, &users).await?;
+    let mirrored = done.is_mirrored();
+    let (mut paused, mut skipped, mut busy) = (Vec::new(), Vec::new(), Vec::new());
+    for (attempt, outcome) in admitted.iter().zip(done.outcomes) {
+        let claim = attempt.claim();
+        match outcome {
+            Begin::Begun | Begin::AlreadyBegun => paused.push(claim),
+            Begin::HomeIsNew => skipped.push(born_on_new(claim)),
+            Begin::Busy { .. } => busy.push(claim),
+            Begin::Superseded => {
+                let text = "Identity has seen a newer attempt of this user than tracking has";
+                let reason = reason::of_text("pause", "superseded", text);
+                let bound = engine.plan(attempt.plan_id).await?;
+                outcomes.set(claim, engine.fail(&bound, attempt, &reason, None).await);
+            }
+        }
+    }
+    let skipped = engine.tracking.close(id, Closing::Skipped, &skipped).await?;
+    outcomes.set_all(skipped, &Outcome::Finished);
+    let busy = engine.tracking.requeue(id, &busy).await?;
+    outcomes.set_all(busy, &Outcome::NotNow);
+    if !mirrored {
+        // Nobody who looks at the mirror knows of the pause: the drain would prove nothing.
+        let reason = "the mirror does not know of the pause yet".to_owned();
+        outcomes.set_all(paused, &Outcome::Retry { reason });
+        return Ok(Vec::new());
+    }
+    Ok(paused)
+}
+
+fn born_on_new(claim: Claim) -> Ended {
+    let text = "the user was on the new system already: there was nothing to move";
+    Ended { reason: Some(reason::of_text("pause", "born_on_new", text)), ..Ended::of(claim) }
+}

@@ -1,0 +1,216 @@
+//! Rollback: pauses, and behind a fresh fence proves that neither side has changed since `completed`; then
+//! removes at the destination, in the transaction that hashed it, and lets the user back onto legacy.
+
+use handover_identity::BeginRollback;
+use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt, Tracking};
+use serde_json::Value;
+use tokio_postgres::{IsolationLevel, Transaction};
+
+use super::{Outcomes, by_migration, by_plan, verify};
+use crate::bound::Bound;
+use crate::bundle::Bundle;
+use crate::position::Position;
+use crate::{Engine, Error, Job, Outcome, StageName, Step, position, reason, scan};
+
+/// The rollback stage.
+pub struct Rollback(pub Engine);
+
+impl Step for Rollback {
+    fn stage(&self) -> StageName {
+        StageName::Rollback
+    }
+
+    async fn capacity(&self, want: usize) -> Result<usize, Error> {
+        Ok(self.0.tracking.room(self.0.options.max_paused).await?.min(want))
+    }
+
+    async fn run(&self, jobs: &[Job]) -> Vec<Outcome> {
+        by_migration(&self.0, jobs, |migration, id, claims| stage(&self.0, migration, id, claims)).await
+    }
+
+    async fn give_up(&self, job: &Job, reason: &str) -> Result<(), Error> {
+        self.0.give_up(StageName::Rollback, job, reason).await
+    }
+}
+
+async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
+    let mut outcomes = Outcomes::new();
+    let bound = engine.options.max_paused;
+    let Admission { admitted, no_room } = engine.tracking.admit(id, Kind::Rollback, &claims, bound).await?;
+    outcomes.set_all(no_room, &Outcome::NotNow);
+    let (removed, standing): (Vec<_>, Vec<_>) = admitted.into_iter().partition(|attempt| attempt.removed);
+    let mut gone: Vec<Claim> = removed.iter().map(OpenAttempt::claim).collect();
+    let paused = begin(engine, &migration, id, standing, &mut outcomes).await?;
+    if !paused.is_empty() {
+        tokio::time::sleep(engine.options.drain).await;
+        let position = position::take(&engine.primary).await?;
+        let claims: Vec<Claim> = paused.iter().map(OpenAttempt::claim).collect();
+        let fenced = engine.tracking.fenced(id, &claims, &position.lsn, &position.server).await?;
+        let fenced = paused.into_iter().filter(|attempt| fenced.contains(&attempt.claim()));
+        for (bound, attempts) in by_plan(engine, fenced).await? {
+            gone.extend(take_out(engine, &migration, &bound, attempts, &position, &mut outcomes).await?);
+        }
+    }
+    let home = back_home(engine, &migration, id, &gone).await?;
+    outcomes.set_all(home, &Outcome::Finished);
+    Ok(outcomes)
+}
+
+/// Tells Identity; returns the attempts whose users it pauses now.
+async fn begin(
+    engine: &Engine,
+    migration: &str,
+    id: i32,
+    attempts: Vec<OpenAttempt>,
+    outcomes: &mut Outcomes,
+) -> Result<Vec<OpenAttempt>, Error> {
+    if attempts.is_empty() {
+        return Ok(attempts);
+    }
+    let users = engine.identity_users(attempts.iter().map(OpenAttempt::claim));
+    let done = engine.identity.begin_rollback(migration, &users).await?;
+    let mirrored = done.is_mirrored();
+    let (mut paused, mut busy) = (Vec::new(), Vec::new());
+    for (attempt, outcome) in attempts.into_iter().zip(done.outcomes) {
+        match outcome {
+            BeginRollback::Begun | BeginRollback::AlreadyBegun => paused.push(attempt),
+            BeginRollback::Busy { .. } => busy.push(attempt.claim()),
+            BeginRollback::HomeIsLegacy | BeginRollback::Superseded => {
+                let text = "Identity does not know this user as migrated by the attempt that is to be undone";
+                let reason = reason::of_text("rollback", "identity_disagrees", text);
+                outcomes.set(attempt.claim(), engine.refuse(migration, &attempt, reason).await);
+            }
+        }
+    }
+    let busy = engine.tracking.requeue(id, &busy).await?;
+    outcomes.set_all(busy, &Outcome::NotNow);
+    if mirrored {
+        return Ok(paused);
+    }
+    let reason = "the mirror does not know of the pause yet".to_owned();
+    outcomes.set_all(paused.iter().map(OpenAttempt::claim), &Outcome::Retry { reason });
+    Ok(Vec::new())
+}
+
+/// Removes those of the users whom neither side has changed; refuses the others. Returns who was removed.
+async fn take_out(
+    engine: &Engine,
+    migration: &str,
+    bound: &Bound,
+    attempts: Vec<OpenAttempt>,
+    position: &Position,
+    outcomes: &mut Outcomes,
+) -> Result<Vec<Claim>, Error> {
+    let bundle = Bundle::new(bound, &attempts)?;
+    let source = scan::source(engine, &bundle, position).await?;
+    let mut same = Vec::new();
+    for (nth, attempt) in attempts.iter().enumerate() {
+        if attempt.digest.as_deref() == Some(source.digest(bound, nth).as_bytes().as_slice()) {
+            same.push(attempt.clone());
+        } else {
+            let text = "legacy's rows are no longer those that were moved";
+            outcomes.set(attempt.claim(), refused(engine, migration, bound, attempt, "legacy_changed", text).await);
+        }
+    }
+    let (removed, changed) = remove(engine, bound, &same).await?;
+    for attempt in changed {
+        let text = "the new system's rows have changed since the user moved";
+        outcomes.set(attempt.claim(), refused(engine, migration, bound, &attempt, "changed", text).await);
+    }
+    Ok(removed)
+}
+
+/// Removes, in one transaction that hashes first, the rows of those whose rows are what their attempts wrote;
+/// returns their claims, and the attempts of the others.
+async fn remove(
+    engine: &Engine,
+    bound: &Bound,
+    attempts: &[OpenAttempt],
+) -> Result<(Vec<Claim>, Vec<OpenAttempt>), Error> {
+    if attempts.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let mut session = engine.destination.get().await?;
+    // Repeatable read: a row that somebody changes between the hash and the removal makes the removal fail.
+    let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+    let transaction = builder.start().await?;
+    let (same, changed) = compare_all(&transaction, bound, attempts).await?;
+    let claims: Vec<Claim> = same.iter().map(OpenAttempt::claim).collect();
+    if !same.is_empty() {
+        delete(&transaction, &Bundle::new(bound, &same)?).await?;
+    }
+    let removed = Tracking::removed(&transaction, bound.migration_id, &claims).await?;
+    if removed.len() != claims.len() {
+        // Somebody took one of them back meanwhile: nothing is removed, and the next pass sees who is left.
+        transaction.rollback().await?;
+        return Err(Error::Outrun);
+    }
+    transaction.commit().await?;
+    Ok((removed, changed))
+}
+
+async fn compare_all(
+    transaction: &Transaction<'_>,
+    bound: &Bound,
+    attempts: &[OpenAttempt],
+) -> Result<(Vec<OpenAttempt>, Vec<OpenAttempt>), Error> {
+    let bundle = Bundle::new(bound, attempts)?;
+    let written = scan::read_back(transaction, &bundle).await?;
+    let numbered = attempts.iter().cloned().enumerate();
+    let (same, changed): (Vec<_>, Vec<_>) = numbered.partition(|(nth, attempt)| {
+        let digest = written.digest(bound, *nth);
+        attempt.digest.as_deref() == Some(digest.as_bytes().as_slice()) && written.spoilt(*nth).is_none()
+    });
+    let attempts = |pairs: Vec<(usize, OpenAttempt)>| pairs.into_iter().map(|(_, attempt)| attempt).collect();
+    Ok((attempts(same), attempts(changed)))
+}
+
+/// Deletes the bundle's rows, children first, and proves that none is left.
+pub(crate) async fn delete(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -> Result<(), Error> {
+    scan::set_users(transaction, &bundle.literal).await?;
+    for entity in bundle.bound.plan.entities().iter().rev() {
+        transaction.batch_execute(&entity.delete).await?;
+    }
+    for entity in bundle.bound.plan.entities() {
+        let sql = format!("SELECT EXISTS (SELECT FROM ({}) AS held)", entity.read_back);
+        if transaction.query_one(&sql, &[]).await?.get(0) {
+            return Err(Error::Plan {
+                migration: bundle.bound.plan.name().to_owned(),
+                text: format!("entity {}: rows are left after its `delete`", entity.name),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn refused(
+    engine: &Engine,
+    migration: &str,
+    bound: &Bound,
+    attempt: &OpenAttempt,
+    kind: &str,
+    text: &str,
+) -> Outcome {
+    let reason: Value = match verify::differences(engine, bound, attempt).await {
+        Ok(report) => {
+            reason::of_report("rollback", kind, &format!("{text}: {}", report.summary()), &report)
+        }
+        Err(error) => reason::of_text("rollback", kind, &format!("{text} (no report: {error})")),
+    };
+    engine.refuse(migration, attempt, reason).await
+}
+
+/// Lets users whose rows are removed back onto legacy, and closes their attempts.
+pub(crate) async fn back_home(
+    engine: &Engine,
+    migration: &str,
+    id: i32,
+    gone: &[Claim],
+) -> Result<Vec<Claim>, Error> {
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    engine.identity.release(migration, &engine.identity_users(gone.iter().cloned())).await?;
+    let ended: Vec<Ended> = gone.iter().cloned().map(Ended::of).collect();
+    Ok(engine.tracking.close(id, Closing::RolledBack, &ended).await?)
+}

@@ -1,0 +1,172 @@
+//! Taking an attempt back, in the one order that is safe at every crash: raise Identity's row, still paused (if it
+//! says `migrated`, roll forward instead); raise tracking's version, which waits for or shuts out a copy that
+//! is committing; only then look whether it committed, and remove it; Identity `legacy`; tracking `failed`.
+//! Each step is a compare-and-set that can be repeated.
+
+use std::sync::Arc;
+
+use handover_canonical::Digest;
+use handover_identity::{Raise, Release};
+use handover_tracking::{Claim, Closing, Ended, Kind, OpenAttempt, Tracking};
+use serde_json::Value;
+
+use crate::bound::Bound;
+use crate::bundle::Bundle;
+use crate::stages;
+use crate::{Engine, Error, Job, Outcome, StageName, reason, scan};
+
+impl Engine {
+    /// The plan of that number, bound.
+    pub(crate) async fn plan(&self, id: i32) -> Result<Arc<Bound>, Error> {
+        self.plans.get(id, &self.tracking, &self.replica, &self.destination).await
+    }
+
+    /// Claims as Identity takes them.
+    pub(crate) fn identity_users(&self, claims: impl Iterator<Item = Claim>) -> Vec<(String, i64)> {
+        claims.map(|claim| (claim.user, claim.version)).collect()
+    }
+
+    /// Takes an attempt back for that reason, and says what the job's outcome is.
+    pub(crate) async fn fail(
+        &self,
+        bound: &Bound,
+        attempt: &OpenAttempt,
+        reason: &Value,
+        observed: Option<&Digest>,
+    ) -> Outcome {
+        match self.take_back(bound, attempt, reason, observed).await {
+            Ok(TakenBack::Failed) => Outcome::Park { reason: reason::message(reason) },
+            Ok(TakenBack::Completed) => Outcome::Finished,
+            Ok(TakenBack::MovedOn) => Outcome::Stale,
+            Err(error) => stages::retry(&error),
+        }
+    }
+
+    /// Takes an attempt to move back. It may be repeated by anybody at any time.
+    pub(crate) async fn take_back(
+        &self,
+        bound: &Bound,
+        attempt: &OpenAttempt,
+        reason: &Value,
+        observed: Option<&Digest>,
+    ) -> Result<TakenBack, Error> {
+        let (migration, id) = (bound.plan.name(), bound.migration_id);
+        // One that is failing already was raised by whoever began this, and keeps the version it has.
+        let to = attempt.version + i64::from(attempt.reason.is_none());
+        let raised = Claim { user: attempt.user.clone(), version: to };
+        let users = self.identity_users(std::iter::once(raised.clone()));
+        match self.identity.raise(migration, &users).await?.outcomes.first() {
+            Some(Raise::HomeIsNew) => return self.roll_forward(migration, id, attempt).await,
+            Some(Raise::Superseded) | None => return Ok(TakenBack::MovedOn),
+            Some(Raise::Raised { .. } | Raise::HomeIsLegacy) => {}
+        }
+        let observed = observed.map(|digest| digest.as_bytes().as_slice());
+        if !self.tracking.raise(id, &attempt.claim(), to, reason, observed).await? {
+            return Ok(TakenBack::MovedOn);
+        }
+        if let Err(error) = self.remove_what_it_wrote(bound, &raised).await {
+            match error {
+                // What is there is not provably ours: it stays, the user goes back to legacy all the same.
+                Error::NotOurs => tracing::error!(migration, "rows were left at the destination: {error}"),
+                other => return Err(other),
+            }
+        }
+        match self.identity.release(migration, &users).await?.outcomes.first() {
+            Some(Release::Released | Release::AlreadyLegacy) => {}
+            _ => return Ok(TakenBack::MovedOn),
+        }
+        metrics::counter!("handover_failures_total", "kind" => kind(reason)).increment(1);
+        let closed = self.tracking.close(id, Closing::Failed, &[Ended::of(raised)]).await?;
+        Ok(if closed.is_empty() { TakenBack::MovedOn } else { TakenBack::Failed })
+    }
+
+    /// Identity flipped this attempt, and nobody told tracking.
+    async fn roll_forward(&self, migration: &str, id: i32, attempt: &OpenAttempt) -> Result<TakenBack, Error> {
+        let closed = stages::flip(self, migration, id, &[attempt.claim()]).await?;
+        Ok(if closed.is_empty() { TakenBack::MovedOn } else { TakenBack::Completed })
+    }
+
+    /// Removes an attempt's rows, if it committed any and they are still what it wrote, or what its verification
+    /// read back. The proof, the removal and the lock on the attempt are one transaction.
+    async fn remove_what_it_wrote(&self, bound: &Bound, raised: &Claim) -> Result<(), Error> {
+        let mut session = self.destination.get().await?;
+        let transaction = session.transaction().await?;
+        let Some(attempt) = Tracking::lock(&transaction, bound.migration_id, raised).await? else { return Ok(()) };
+        if !attempt.copied {
+            return Ok(());
+        }
+        let attempts = [attempt];
+        let bundle = Bundle::new(bound, &attempts)?;
+        let written = scan::read_back(&transaction, &bundle).await?;
+        let digest = written.digest(bound, 0);
+        let empty = written.rows(0) == 0;
+        let known = [attempts[0].digest.as_deref(), attempts[0].observed.as_deref()];
+        if !empty && !known.contains(&Some(digest.as_bytes().as_slice())) {
+            return Err(Error::NotOurs);
+        }
+        stages::delete(&transaction, &bundle).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Gives a rollback up: tracking `completed` first, which shuts out the removal, then Identity `migrated`.
+    pub(crate) async fn refuse(&self, migration: &str, attempt: &OpenAttempt, reason: Value) -> Outcome {
+        let message = reason::message(&reason);
+        let ended = Ended { reason: Some(reason), ..Ended::of(attempt.claim()) };
+        match self.tracking.close(attempt.migration_id, Closing::Refused, &[ended]).await {
+            Ok(closed) if closed.is_empty() => return Outcome::Stale,
+            Ok(_) => {}
+            Err(error) => return stages::retry(&error.into()),
+        }
+        let users = self.identity_users(std::iter::once(attempt.claim()));
+        if let Err(error) = self.identity.restore(migration, &users).await {
+            // The reconciler finds a pause without an attempt, and ends it.
+            tracing::warn!(%error, "a refused rollback's pause is left to the reconciler");
+        }
+        Outcome::Park { reason: message }
+    }
+
+    /// A job's tries are used up.
+    pub(crate) async fn give_up(&self, stage: StageName, job: &Job, why: &str) -> Result<(), Error> {
+        let Some(id) = stages::migration_id(self, &job.migration).await? else { return Ok(()) };
+        let Some(attempt) = self.tracking.open(id, &[job.claim()]).await?.pop() else { return Ok(()) };
+        let reason = reason::of_text(stage.as_str(), "tries_used_up", why);
+        self.end(&job.migration, &attempt, reason).await.map(|_| ())
+    }
+
+    /// Ends an attempt at the user's home of now, whichever way it goes and however far it has come.
+    pub(crate) async fn end(
+        &self,
+        migration: &str,
+        attempt: &OpenAttempt,
+        reason: Value,
+    ) -> Result<Outcome, Error> {
+        if attempt.kind == Kind::Move {
+            let bound = self.plan(attempt.plan_id).await?;
+            return match self.take_back(&bound, attempt, &reason, None).await? {
+                TakenBack::Failed => Ok(Outcome::Park { reason: reason::message(&reason) }),
+                TakenBack::Completed => Ok(Outcome::Finished),
+                TakenBack::MovedOn => Ok(Outcome::Stale),
+            };
+        }
+        if attempt.removed {
+            let gone = stages::back_home(self, migration, attempt.migration_id, &[attempt.claim()]).await?;
+            return Ok(if gone.is_empty() { Outcome::Stale } else { Outcome::Finished });
+        }
+        Ok(self.refuse(migration, attempt, reason).await)
+    }
+}
+
+fn kind(reason: &Value) -> String {
+    reason.get("kind").and_then(Value::as_str).unwrap_or("unknown").to_owned()
+}
+
+/// What taking back came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TakenBack {
+    /// The user is on legacy, unpaused.
+    Failed,
+    /// It had been flipped: it was rolled forward.
+    Completed,
+    /// Somebody else has moved it on.
+    MovedOn,
+}

@@ -1,14 +1,13 @@
 -- Carries the new system's reminders back: what was changed or added there is written, what was removed
 -- there is soft-deleted here, as legacy does it.
-WITH removed AS (
-    UPDATE shop.invoice_reminder r
-       SET deleted_at = now() AT TIME ZONE 'UTC'
-      FROM shop.invoice i
-     WHERE i.id = r.invoice_id
-       AND i.owner_id = ANY (:users)
-       AND r.deleted_at IS NULL
-       AND NOT EXISTS (SELECT FROM reminder n WHERE n.legacy_id = r.id)
-)
+UPDATE shop.invoice_reminder r
+   SET deleted_at = now() AT TIME ZONE 'UTC'
+  FROM shop.invoice i
+ WHERE i.id = r.invoice_id
+   AND i.owner_id = ANY (:users)
+   AND r.deleted_at IS NULL
+   AND NOT EXISTS (SELECT FROM reminder n WHERE n.legacy_id = r.id);
+
 INSERT INTO shop.invoice_reminder AS r
        (id, invoice_id, kind, channel, days_offset, send_at, zone, subject, body, enabled, amount_cap,
         created_at, modified_at)

@@ -1,9 +1,8 @@
 -- Settings that the new system has lost are removed here too; the others are written as they are there.
-WITH removed AS (
-    DELETE FROM shop.invoice_settings s
-     WHERE s.user_id = ANY (:users)
-       AND NOT EXISTS (SELECT FROM invoice_settings n WHERE n.legacy_id = s.id)
-)
+DELETE FROM shop.invoice_settings s
+ WHERE s.user_id = ANY (:users)
+   AND NOT EXISTS (SELECT FROM invoice_settings n WHERE n.legacy_id = s.id);
+
 INSERT INTO shop.invoice_settings
        (id, user_id, numbering, paper, tax_mode, currency, default_rate, late_fee, logo_scale, show_logo,
         attach_pdf, due_days, send_time, zone, footer, signature, preferences, modified_at)

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_postgres::{Client, NoTls};
 
 /// How long a server may take. Generous, since tests start dozens of servers on small machines.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 const STEP: Duration = Duration::from_millis(4);
 
 /// Polls `probe` until it says yes. `ended` is asked in between, and ends the wait with its error.

@@ -79,8 +79,9 @@ impl Plans {
             TargetKind::Table { table, fill } => {
                 let misfit = |text: String| Error::Plan { migration: plan.name().to_owned(), text };
                 let described = targets::describe(target, entity).await?;
-                let columns = paired(described, fill)
-                    .map_err(|name| misfit(format!("entity {}: {table} has no column {name}", entity.name)))?;
+                let columns = paired(described, fill).map_err(|name| {
+                    misfit(format!("entity {}: {table} has no column {name}", entity.name))
+                })?;
                 let user = plan.user_key().wire_type();
                 let compiled = Transform::compile_with(&entity.layout, &user, &columns, &self.registry);
                 let transform = compiled.map_err(|errors| {
@@ -92,7 +93,10 @@ impl Plans {
                     return Err(misfit(format!("entity {}: {text}", entity.name)));
                 }
                 let derived = entity.derived.iter().map(|column| {
-                    let text = format!("entity {}: the derived column {} cannot be recomputed", entity.name, column.name);
+                    let text = format!(
+                        "entity {}: the derived column {} cannot be recomputed",
+                        entity.name, column.name
+                    );
                     transform.derived(&column.name).ok_or_else(|| misfit(text))
                 });
                 let derived = derived.collect::<Result<Vec<usize>, Error>>()?;
@@ -147,8 +151,10 @@ async fn check_description(
     sql: &str,
     derived: &[Column],
 ) -> Result<(), Error> {
-    let misfit =
-        |text: String| Error::Plan { migration: plan.name().to_owned(), text: format!("entity {}: {text}", entity.name) };
+    let misfit = |text: String| Error::Plan {
+        migration: plan.name().to_owned(),
+        text: format!("entity {}: {text}", entity.name),
+    };
     let role = session.role();
     let described = session.prepare(sql).await.map_err(|error| session.explain(error))?;
     let user = Column::new("user", plan.user_key().wire_type());
@@ -162,7 +168,9 @@ async fn check_description(
         let named = index == 0 || got.name() == want.name;
         if !named || !describes(want.ty, got.type_()) || got.type_modifier() != -1 {
             let got = format!("{} {}", got.name(), got.type_().name());
-            return Err(misfit(format!("its query on the {role} returns `{got}` where `{want}` is declared")));
+            return Err(misfit(format!(
+                "its query on the {role} returns `{got}` where `{want}` is declared"
+            )));
         }
     }
     Ok(())

@@ -28,8 +28,11 @@ impl<'a> Bundle<'a> {
         for (nth, attempt) in attempts.iter().enumerate() {
             let wire = key_type.wire_of_text(&attempt.user).map_err(|error| damaged(error.to_string()))?;
             index.insert(wire, nth);
-            let block: [u8; KeyBlock::LEN] =
-                attempt.key_block.as_slice().try_into().map_err(|_| damaged("a key block's length".to_owned()))?;
+            let block: [u8; KeyBlock::LEN] = attempt
+                .key_block
+                .as_slice()
+                .try_into()
+                .map_err(|_| damaged("a key block's length".to_owned()))?;
             keys.push(KeyBlock::from_bytes(block));
         }
         let literal = key_type.array_literal(attempts.iter().map(|attempt| attempt.user.as_str()));
@@ -105,7 +108,9 @@ impl EntityHashing<'_> {
         let entity = &self.bundle.bound.plan.entities()[self.entity];
         let hasher =
             self.hashers[user].get_or_insert_with(|| RowHasher::new(&self.bundle.keys[user], &entity.layout));
-        let hash = hasher.hash(row).map_err(|error| Error::Wire { what: format!("entity {}", entity.name), error })?;
+        let hash = hasher
+            .hash(row)
+            .map_err(|error| Error::Wire { what: format!("entity {}", entity.name), error })?;
         self.hashes[user].add(&hash);
         Ok(())
     }

@@ -13,10 +13,10 @@ use handover_transform::Speller;
 use serde::Serialize;
 use tokio_postgres::Transaction;
 
+use crate::Error;
 use crate::bundle::Bundle;
 use crate::rows::{Rows, Side};
 use crate::scan::set_users;
-use crate::Error;
 
 /// How many differences a report lists; the rest are only counted.
 const LISTED: usize = 20;
@@ -74,7 +74,8 @@ pub(crate) async fn report(
             match_row(&mut report, entity, &mut rows, &state, &tuple);
         }
         for (key, left) in rows {
-            (0..left.len()).for_each(|_| report.note(entity, key.clone(), "missing at the destination", Vec::new()));
+            (0..left.len())
+                .for_each(|_| report.note(entity, key.clone(), "missing at the destination", Vec::new()));
         }
     }
     Ok(report)
@@ -113,7 +114,8 @@ impl Report {
     /// In one line, for messages: `reminder legacy_id=7: subject differs`.
     pub(crate) fn summary(&self) -> String {
         let Some(first) = self.rows.first() else { return "no single row could be named".to_owned() };
-        let fields = if first.fields.is_empty() { String::new() } else { format!("{} ", first.fields.join(", ")) };
+        let fields =
+            if first.fields.is_empty() { String::new() } else { format!("{} ", first.fields.join(", ")) };
         let more = if self.count > 1 { format!(", and {} more", self.count - 1) } else { String::new() };
         format!("{} {}: {fields}{}{more}", first.entity, first.key, first.kind)
     }

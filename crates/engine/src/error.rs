@@ -85,13 +85,20 @@ impl Error {
     /// The one table from an error to what follows.
     pub(crate) fn disposition(&self) -> Disposition {
         match self {
-            Self::Postgres(error) => of_postgres(error),
-            Self::Tracking(handover_tracking::Error::Postgres(error)) => of_postgres(error),
+            Self::Postgres(error) | Self::Tracking(handover_tracking::Error::Postgres(error)) => {
+                of_postgres(error)
+            }
             Self::Tracking(_) | Self::Plan { .. } => Disposition::TakeBack,
             // Identity's refusals are outcomes, not errors: what is left is a server that fails.
-            Self::Identity(_) | Self::Replica(_) | Self::ReplicaBehind { .. } | Self::Outrun => Disposition::Retry,
-            Self::Wire { .. } | Self::Row { .. } | Self::Occupied { .. } | Self::NotOurs
-            | Self::Unequal | Self::Swallowed(_) => Disposition::Data,
+            Self::Identity(_) | Self::Replica(_) | Self::ReplicaBehind { .. } | Self::Outrun => {
+                Disposition::Retry
+            }
+            Self::Wire { .. }
+            | Self::Row { .. }
+            | Self::Occupied { .. }
+            | Self::NotOurs
+            | Self::Unequal
+            | Self::Swallowed(_) => Disposition::Data,
         }
     }
 

@@ -66,7 +66,11 @@ pub(crate) async fn take(primary: &Pool) -> Result<Position, Error> {
 }
 
 /// Waits until this very session's replica has replayed past the position, at most for `patience`.
-pub(crate) async fn wait(replica: &mut Connection, position: &Position, patience: Duration) -> Result<(), Error> {
+pub(crate) async fn wait(
+    replica: &mut Connection,
+    position: &Position,
+    patience: Duration,
+) -> Result<(), Error> {
     let (server, in_recovery) = server(replica).await?;
     if !in_recovery {
         return Err(Error::Replica("its address leads to a server that is not a standby".to_owned()));
@@ -78,13 +82,17 @@ pub(crate) async fn wait(replica: &mut Connection, position: &Position, patience
     let passed = replica.prepared("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn").await?;
     let (began, mut pause) = (Instant::now(), FIRST_POLL);
     loop {
-        let row = replica.query_one(&passed, &[&position.lsn]).await.map_err(|error| replica.explain(error))?;
+        let row =
+            replica.query_one(&passed, &[&position.lsn]).await.map_err(|error| replica.explain(error))?;
         if row.get::<_, Option<bool>>(0) == Some(true) {
             return Ok(());
         }
         let waited = began.elapsed();
         if waited >= patience {
-            return Err(Error::ReplicaBehind { position: position.lsn.clone(), waited_ms: waited.as_millis() });
+            return Err(Error::ReplicaBehind {
+                position: position.lsn.clone(),
+                waited_ms: waited.as_millis(),
+            });
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LAST_POLL);

@@ -33,8 +33,8 @@ impl Engine {
     /// ends pauses that no attempt stands behind. Anybody may call it at any time.
     pub async fn settle(&self) -> Result<Settled, Error> {
         Ok(Settled {
-            overdue: self.end_overdue().await?,
-            failing: self.finish_failing().await?,
+            overdue: Box::pin(self.end_overdue()).await?,
+            failing: Box::pin(self.finish_failing()).await?,
             orphans: self.end_orphans().await?,
         })
     }
@@ -119,12 +119,11 @@ impl Engine {
 fn stage_of(kind: Kind, state: OpenState) -> Option<crate::StageName> {
     use crate::StageName as Stage;
     match (kind, state) {
-        (_, OpenState::Failing) => None,
+        (_, OpenState::Failing) | (Kind::Move, OpenState::RollingBack) => None,
         (Kind::Rollback, _) => Some(Stage::Rollback),
         (Kind::Move, OpenState::Queued | OpenState::Pausing) => Some(Stage::Pause),
         (Kind::Move, OpenState::Copying) => Some(Stage::Copy),
         (Kind::Move, OpenState::Verifying) => Some(Stage::Verify),
         (Kind::Move, OpenState::Completing) => Some(Stage::Complete),
-        (Kind::Move, OpenState::RollingBack) => None,
     }
 }

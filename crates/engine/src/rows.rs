@@ -32,7 +32,7 @@ pub(crate) struct Rows {
     fields: usize,
     what: String,
     side: Side,
-    rows: u64,
+    read: u64,
     bytes: u64,
 }
 
@@ -48,7 +48,7 @@ impl Rows {
         let stream = transaction.copy_out(&format!("COPY ({sql}) TO STDOUT (FORMAT binary)")).await?;
         let what = format!("entity {entity}, {}", side.as_str());
         let decoder = Decoder::new();
-        Ok(Self { stream: Box::pin(stream), decoder, fields, what, side, rows: 0, bytes: 0 })
+        Ok(Self { stream: Box::pin(stream), decoder, fields, what, side, read: 0, bytes: 0 })
     }
 
     /// The next tuple, or none at the stream's proper end.
@@ -56,22 +56,19 @@ impl Rows {
         loop {
             if let Some(tuple) = self.decoder.next().map_err(|error| self.wire(error))? {
                 if tuple.field_count() != self.fields {
-                    return Err(self.wire(WireError::MissingFields { expected: self.fields, got: tuple.field_count() }));
+                    return Err(self
+                        .wire(WireError::MissingFields { expected: self.fields, got: tuple.field_count() }));
                 }
-                self.rows += 1;
+                self.read += 1;
                 return Ok(Some(tuple));
             }
-            match self.stream.next().await {
-                Some(chunk) => {
-                    let chunk = chunk?;
-                    self.bytes += chunk.len() as u64;
-                    self.decoder.push(chunk);
-                }
-                None => {
-                    self.decoder.finish().map_err(|error| self.wire(error))?;
-                    return Ok(None);
-                }
-            }
+            let Some(chunk) = self.stream.next().await else {
+                self.decoder.finish().map_err(|error| self.wire(error))?;
+                return Ok(None);
+            };
+            let chunk = chunk?;
+            self.bytes += chunk.len() as u64;
+            self.decoder.push(chunk);
         }
     }
 
@@ -82,7 +79,7 @@ impl Rows {
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        metrics::counter!("handover_rows_total", "side" => self.side.as_str()).increment(self.rows);
+        metrics::counter!("handover_rows_total", "side" => self.side.as_str()).increment(self.read);
         metrics::counter!("handover_bytes_total", "side" => self.side.as_str()).increment(self.bytes);
     }
 }

@@ -66,7 +66,7 @@ where
         match migration_id(engine, migration).await {
             // A job of a migration that nobody registered was never ours.
             Ok(None) => {}
-            Ok(Some(id)) => match work(migration.to_owned(), id, claims.clone()).await {
+            Ok(Some(id)) => match Box::pin(work(migration.to_owned(), id, claims.clone())).await {
                 Ok(done) => outcomes.0.extend(done.0),
                 Err(error) => outcomes.set_all(claims, &retry(&error)),
             },
@@ -129,9 +129,9 @@ pub(crate) async fn splitting<F>(
 {
     let mut waiting = vec![attempts];
     while let Some(bundle) = waiting.pop() {
-        let error = match work(bundle.clone()).await {
+        let error = match Box::pin(work(bundle.clone())).await {
             Ok(done) => {
-                done.into_iter().for_each(|(claim, outcome)| outcomes.set(claim, outcome));
+                outcomes.0.extend(done);
                 continue;
             }
             Err(error) => error,

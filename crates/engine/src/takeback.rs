@@ -21,11 +21,6 @@ impl Engine {
         self.plans.get(id, &self.tracking, &self.replica, &self.destination).await
     }
 
-    /// Claims as Identity takes them.
-    pub(crate) fn identity_users(&self, claims: impl Iterator<Item = Claim>) -> Vec<(String, i64)> {
-        claims.map(|claim| (claim.user, claim.version)).collect()
-    }
-
     /// Takes an attempt back for that reason, and says what the job's outcome is.
     pub(crate) async fn fail(
         &self,
@@ -54,7 +49,7 @@ impl Engine {
         // One that is failing already was raised by whoever began this, and keeps the version it has.
         let to = attempt.version + i64::from(attempt.reason.is_none());
         let raised = Claim { user: attempt.user.clone(), version: to };
-        let users = self.identity_users(std::iter::once(raised.clone()));
+        let users = identity_users(std::iter::once(raised.clone()));
         match self.identity.raise(migration, &users).await?.outcomes.first() {
             Some(Raise::HomeIsNew) => return self.roll_forward(migration, id, attempt).await,
             Some(Raise::Superseded) | None => return Ok(TakenBack::MovedOn),
@@ -81,7 +76,12 @@ impl Engine {
     }
 
     /// Identity flipped this attempt, and nobody told tracking.
-    async fn roll_forward(&self, migration: &str, id: i32, attempt: &OpenAttempt) -> Result<TakenBack, Error> {
+    async fn roll_forward(
+        &self,
+        migration: &str,
+        id: i32,
+        attempt: &OpenAttempt,
+    ) -> Result<TakenBack, Error> {
         let closed = stages::flip(self, migration, id, &[attempt.claim()]).await?;
         Ok(if closed.is_empty() { TakenBack::MovedOn } else { TakenBack::Completed })
     }
@@ -91,7 +91,9 @@ impl Engine {
     async fn remove_what_it_wrote(&self, bound: &Bound, raised: &Claim) -> Result<(), Error> {
         let mut session = self.destination.get().await?;
         let transaction = session.transaction().await?;
-        let Some(attempt) = Tracking::lock(&transaction, bound.migration_id, raised).await? else { return Ok(()) };
+        let Some(attempt) = Tracking::lock(&transaction, bound.migration_id, raised).await? else {
+            return Ok(());
+        };
         if !attempt.copied {
             return Ok(());
         }
@@ -117,7 +119,7 @@ impl Engine {
             Ok(_) => {}
             Err(error) => return stages::retry(&error.into()),
         }
-        let users = self.identity_users(std::iter::once(attempt.claim()));
+        let users = identity_users(std::iter::once(attempt.claim()));
         if let Err(error) = self.identity.restore(migration, &users).await {
             // The reconciler finds a pause without an attempt, and ends it.
             tracing::warn!(%error, "a refused rollback's pause is left to the reconciler");
@@ -154,6 +156,11 @@ impl Engine {
         }
         Ok(self.refuse(migration, attempt, reason).await)
     }
+}
+
+/// Claims as Identity takes them.
+pub(crate) fn identity_users(claims: impl Iterator<Item = Claim>) -> Vec<(String, i64)> {
+    claims.map(|claim| (claim.user, claim.version)).collect()
 }
 
 fn kind(reason: &Value) -> String {

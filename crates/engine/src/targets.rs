@@ -6,7 +6,8 @@ use handover_transform::Target;
 
 use crate::Error;
 
-const COLUMNS: &str = "SELECT a.attname, b.oid, b.typname, (coalesce(e.typtype, b.typtype) = 'e'), a.attnotnull,
+const COLUMNS: &str =
+    "SELECT a.attname, b.oid, b.typname, (coalesce(e.typtype, b.typtype) = 'e'), a.attnotnull,
         CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE 0 END
    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
    JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END

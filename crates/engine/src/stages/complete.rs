@@ -6,6 +6,7 @@ use handover_identity::{Flip, Record};
 use handover_tracking::{Claim, Closing, Ended, OpenAttempt, OpenState};
 
 use super::{Outcomes, by_migration};
+use crate::takeback::identity_users;
 use crate::{Engine, Error, Job, Outcome, StageName, Step};
 
 /// The complete stage.
@@ -29,7 +30,12 @@ impl Step for Complete {
     }
 }
 
-async fn complete(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
+async fn complete(
+    engine: &Engine,
+    migration: String,
+    id: i32,
+    claims: Vec<Claim>,
+) -> Result<Outcomes, Error> {
     let mut outcomes = Outcomes::new();
     let open = engine.tracking.open(id, &claims).await?;
     let proven: Vec<OpenAttempt> = open.into_iter().filter(|a| a.state == OpenState::Completing).collect();
@@ -51,7 +57,7 @@ pub(crate) async fn flip(
     }
     let names: Vec<String> = proven.iter().map(|claim| claim.user.clone()).collect();
     let before = engine.identity.get(&names).await?;
-    let done = engine.identity.flip(migration, &engine.identity_users(proven.iter().cloned())).await?;
+    let done = engine.identity.flip(migration, &identity_users(proven.iter().cloned())).await?;
     let now = microseconds(SystemTime::now());
     let mut ended = Vec::with_capacity(proven.len());
     for ((claim, outcome), record) in proven.iter().zip(done.outcomes).zip(&before) {

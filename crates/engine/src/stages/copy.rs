@@ -117,7 +117,8 @@ async fn transfer(engine: &Engine, bound: &Bound, attempts: &[OpenAttempt]) -> R
 
 fn fence(attempts: &[OpenAttempt]) -> Result<position::Position, Error> {
     let fences = attempts.iter().filter_map(|a| Some((a.fence_lsn.as_deref()?, a.fence_system.as_deref()?)));
-    let damaged = || handover_tracking::Error::Damaged("an attempt is copying without a fence position".to_owned());
+    let damaged =
+        || handover_tracking::Error::Damaged("an attempt is copying without a fence position".to_owned());
     let systems: std::collections::BTreeSet<&str> = fences.clone().map(|(_, system)| system).collect();
     if systems.len() > 1 {
         return Err(Error::Replica("the bundle's fence positions are of several systems".to_owned()));
@@ -140,7 +141,8 @@ async fn load(
     }
     if verify {
         let written = read_back(target, bundle).await?;
-        let differs = |user: &usize| written.digest(bundle.bound, *user) != hashes.digest(bundle.bound, *user);
+        let differs =
+            |user: &usize| written.digest(bundle.bound, *user) != hashes.digest(bundle.bound, *user);
         if (0..bundle.len()).any(|user| differs(&user) || written.spoilt(user).is_some()) {
             return Err(Error::Unequal);
         }
@@ -227,7 +229,13 @@ impl Writer {
         self.rows += 1;
         match load {
             Load::Table { transform, .. } => transform
-                .encode_row(tuple.field(0).unwrap_or_default(), tuple.after(1), &[], scratch, &mut self.buffer)
+                .encode_row(
+                    tuple.field(0).unwrap_or_default(),
+                    tuple.after(1),
+                    &[],
+                    scratch,
+                    &mut self.buffer,
+                )
                 .map_err(|error| Error::Row { entity: entity.name.clone(), error }),
             Load::Staged { .. } => {
                 self.buffer.extend_from_slice(tuple.wire());

@@ -4,6 +4,7 @@ use handover_identity::Begin;
 use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt};
 
 use super::{Outcomes, by_migration};
+use crate::takeback::identity_users;
 use crate::{Engine, Error, Job, Outcome, StageName, Step, position, reason};
 
 /// The pause stage.
@@ -55,7 +56,7 @@ async fn begin(
     admitted: &[OpenAttempt],
     outcomes: &mut Outcomes,
 ) -> Result<Vec<Claim>, Error> {
-    let users = engine.identity_users(admitted.iter().map(OpenAttempt::claim));
+    let users = identity_users(admitted.iter().map(OpenAttempt::claim));
     let done = engine.identity.begin(migration, &users).await?;
     let mirrored = done.is_mirrored();
     let (mut paused, mut skipped, mut busy) = (Vec::new(), Vec::new(), Vec::new());

@@ -10,6 +10,7 @@ use super::{Outcomes, by_migration, by_plan, verify};
 use crate::bound::Bound;
 use crate::bundle::Bundle;
 use crate::position::Position;
+use crate::takeback::identity_users;
 use crate::{Engine, Error, Job, Outcome, StageName, Step, position, reason, scan};
 
 /// The rollback stage.
@@ -48,7 +49,8 @@ async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
         let fenced = engine.tracking.fenced(id, &claims, &position.lsn, &position.server).await?;
         let fenced = paused.into_iter().filter(|attempt| fenced.contains(&attempt.claim()));
         for (bound, attempts) in by_plan(engine, fenced).await? {
-            gone.extend(take_out(engine, &migration, &bound, attempts, &position, &mut outcomes).await?);
+            let taken = take_out(engine, &migration, &bound, attempts, &position, &mut outcomes);
+            gone.extend(Box::pin(taken).await?);
         }
     }
     let home = back_home(engine, &migration, id, &gone).await?;
@@ -67,7 +69,7 @@ async fn begin(
     if attempts.is_empty() {
         return Ok(attempts);
     }
-    let users = engine.identity_users(attempts.iter().map(OpenAttempt::claim));
+    let users = identity_users(attempts.iter().map(OpenAttempt::claim));
     let done = engine.identity.begin_rollback(migration, &users).await?;
     let mirrored = done.is_mirrored();
     let (mut paused, mut busy) = (Vec::new(), Vec::new());
@@ -109,7 +111,10 @@ async fn take_out(
             same.push(attempt.clone());
         } else {
             let text = "legacy's rows are no longer those that were moved";
-            outcomes.set(attempt.claim(), refused(engine, migration, bound, attempt, "legacy_changed", text).await);
+            outcomes.set(
+                attempt.claim(),
+                refused(engine, migration, bound, attempt, "legacy_changed", text).await,
+            );
         }
     }
     let (removed, changed) = remove(engine, bound, &same).await?;
@@ -192,9 +197,7 @@ async fn refused(
     text: &str,
 ) -> Outcome {
     let reason: Value = match verify::differences(engine, bound, attempt).await {
-        Ok(report) => {
-            reason::of_report("rollback", kind, &format!("{text}: {}", report.summary()), &report)
-        }
+        Ok(report) => reason::of_report("rollback", kind, &format!("{text}: {}", report.summary()), &report),
         Err(error) => reason::of_text("rollback", kind, &format!("{text} (no report: {error})")),
     };
     engine.refuse(migration, attempt, reason).await
@@ -210,7 +213,7 @@ pub(crate) async fn back_home(
     if gone.is_empty() {
         return Ok(Vec::new());
     }
-    engine.identity.release(migration, &engine.identity_users(gone.iter().cloned())).await?;
+    engine.identity.release(migration, &identity_users(gone.iter().cloned())).await?;
     let ended: Vec<Ended> = gone.iter().cloned().map(Ended::of).collect();
     Ok(engine.tracking.close(id, Closing::RolledBack, &ended).await?)
 }

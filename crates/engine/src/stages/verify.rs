@@ -46,9 +46,10 @@ async fn verify(
 ) -> Result<Vec<(Claim, Outcome)>, Error> {
     let bundle = Bundle::new(bound, &attempts)?;
     let written = scan::destination(&engine.destination, &bundle).await?;
-    let again = match engine.options.recheck_source {
-        true => Some(scan::source(engine, &bundle, &position::take(&engine.primary).await?).await?),
-        false => None,
+    let again = if engine.options.recheck_source {
+        Some(scan::source(engine, &bundle, &position::take(&engine.primary).await?).await?)
+    } else {
+        None
     };
     metrics::counter!("handover_digests_compared_total").increment(bundle.len() as u64);
     let (mut equal, mut outcomes) = (Vec::new(), Vec::new());

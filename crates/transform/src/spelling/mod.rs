@@ -5,6 +5,7 @@
 //! Postgres never sends (a wrong length, no UTF-8) is an error and never a panic. Nothing is parsed here.
 
 mod array;
+mod float;
 mod json;
 mod number;
 mod time;
@@ -88,8 +89,8 @@ fn scalar_text<B: BufMut>(scalar: Scalar, value: &[u8], out: &mut B) -> Result<(
         Scalar::Int2 => number::int(i16::from_be_bytes(exact(value)?).into(), out),
         Scalar::Int4 => number::int(i32::from_be_bytes(exact(value)?).into(), out),
         Scalar::Int8 => number::int(i64::from_be_bytes(exact(value)?), out),
-        Scalar::Float4 => number::float4(f32::from_be_bytes(exact(value)?), out),
-        Scalar::Float8 => number::float8(f64::from_be_bytes(exact(value)?), out),
+        Scalar::Float4 => float::float4(f32::from_be_bytes(exact(value)?), out),
+        Scalar::Float8 => float::float8(f64::from_be_bytes(exact(value)?), out),
         Scalar::Numeric => number::numeric(value, out)?,
         Scalar::Text => out.put_slice(utf8(value)?),
         Scalar::Bytea => bytea(value, out),
@@ -111,11 +112,11 @@ fn scalar_json<B: BufMut>(scalar: Scalar, value: &[u8], style: Style, out: &mut 
         }
         Scalar::Numeric if number::is_finite(value) => number::numeric(value, out),
         Scalar::Float4 => {
-            number::float4_json(f32::from_be_bytes(exact(value)?), style, out);
+            float::float4_json(f32::from_be_bytes(exact(value)?), style, out);
             Ok(())
         }
         Scalar::Float8 => {
-            number::float8_json(f64::from_be_bytes(exact(value)?), style, out);
+            float::float8_json(f64::from_be_bytes(exact(value)?), style, out);
             Ok(())
         }
         Scalar::Text => escape(value, out),

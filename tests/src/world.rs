@@ -1,0 +1,230 @@
+//! A whole installation in fresh databases, and the stages run one after the other in this process.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use handover_engine::{Complete, Copy, Engine, Job, Options, Outcome, Pause, Plans, Rollback, Step, Verify};
+use handover_identity::{Identity, Mirror, MirrorOptions, Truth};
+use handover_plan::Plan;
+use handover_postgres::{Connection, Database};
+use handover_sandbox::example::{self, Shape};
+use handover_sandbox::{Sandbox, Server};
+use handover_tracking::{CohortInfo, Kind, Tracking};
+use handover_transform::Registry;
+use secrecy::SecretString;
+use tokio::sync::OnceCell;
+
+/// The servers of this test process. They are stopped by the sandbox's own guard when the process ends.
+static SERVERS: OnceCell<Sandbox> = OnceCell::const_new();
+
+/// Numbers the databases of this process' tests.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+async fn servers() -> Result<&'static Sandbox> {
+    let start = || async { Sandbox::start(handover_sandbox::Options::default()).await };
+    SERVERS.get_or_try_init(start).await.context("the sandbox did not start")
+}
+
+/// The folder of a worked example's plan.
+pub fn plan_dir(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config/plans").join(name)
+}
+
+/// What a world is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Users that the generator makes.
+    pub users: u64,
+    /// Reminders a user; skewed where none is given.
+    pub rows_per_user: Option<u32>,
+    /// The bound of paused users.
+    pub max_paused: u32,
+    /// The bound of a pause.
+    pub max_pause: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { users: 5, rows_per_user: None, max_paused: 100, max_pause: Duration::from_secs(60) }
+    }
+}
+
+/// One installation.
+pub struct World {
+    /// The engine on it.
+    pub engine: Engine,
+    /// The database's name on every server.
+    pub database: String,
+    /// The Redis prefix.
+    pub prefix: String,
+    sandbox: &'static Sandbox,
+    setup: Setup,
+}
+
+impl World {
+    /// Fresh databases with the example's schemas and data, both plans registered.
+    pub async fn new(setup: Setup) -> Result<Self> {
+        let sandbox = servers().await?;
+        let database = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        for server in [Server::Legacy, Server::Destination, Server::Identity] {
+            sandbox.create_database(server, &database).await?;
+        }
+        let url = |server| sandbox.url_of(server, &database);
+        let (legacy, destination) = (url(Server::Legacy)?, url(Server::Destination)?);
+        example::install(&legacy, &destination).await?;
+        let shape = Shape { rows_per_user: setup.rows_per_user, ..Shape::default() };
+        example::generate(&legacy, setup.users, 7, shape).await?;
+        let prefix = format!("{{{database}}}");
+        let engine = engine(sandbox, &database, &prefix, setup)?;
+        let world = Self { engine, database, prefix, sandbox, setup };
+        world.caught_up().await?;
+        let mut session = world.engine.destination.get().await?;
+        handover_tracking::install(&mut session).await?;
+        world.engine.identity.truth().migrate().await?;
+        for name in ["invoice-reminders", "invoice-settings"] {
+            world.register(&Plan::load(&plan_dir(name))?).await?;
+        }
+        Ok(world)
+    }
+
+    /// Stores a plan, as `handover init` does.
+    pub async fn register(&self, plan: &Plan) -> Result<()> {
+        self.engine.tracking.fix_key_type(plan.user_key().sql()).await?;
+        self.engine.tracking.register(plan.name(), &plan.hash(), plan.files()).await?;
+        Ok(())
+    }
+
+    /// Where that server's database of this world is.
+    pub fn url(&self, server: Server) -> Result<String> {
+        Ok(self.sandbox.url_of(server, &self.database)?)
+    }
+
+    /// Where Redis is.
+    pub fn redis_url(&self) -> String {
+        self.sandbox.redis_url()
+    }
+
+    /// What this world was made of.
+    pub fn setup(&self) -> Setup {
+        self.setup
+    }
+
+    /// A session of a client that is no part of handover.
+    pub async fn client(&self, server: Server) -> Result<Connection> {
+        Ok(Database::new("test", &SecretString::from(self.url(server)?))?.connect().await?)
+    }
+
+    /// Waits until the replica has replayed all that the primary has.
+    pub async fn caught_up(&self) -> Result<()> {
+        let (primary, replica) = (self.engine.primary.get().await?, self.engine.replica.get().await?);
+        let lsn: String = primary.query_one("SELECT pg_current_wal_lsn()::text", &[]).await?.get(0);
+        let sql = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+        for _ in 0..2_000 {
+            if replica.query_one(sql, &[&lsn]).await?.get(0) {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+        anyhow::bail!("the replica did not catch up")
+    }
+
+    /// A launched cohort of those users.
+    pub async fn launched(&self, migration: &str, cohort: &str, users: &[&str]) -> Result<CohortInfo> {
+        let cohort = self.cohort(migration, cohort, users).await?;
+        self.engine.tracking.launch(&cohort, None).await?;
+        Ok(cohort)
+    }
+
+    /// A cohort of those users.
+    pub async fn cohort(&self, migration: &str, cohort: &str, users: &[&str]) -> Result<CohortInfo> {
+        let tracking = &self.engine.tracking;
+        let cohort = tracking.create_cohort(migration, cohort).await?;
+        let mut adding = tracking.add_users(&cohort).await?;
+        for (line, user) in users.iter().enumerate() {
+            adding.push(line as i64 + 1, user).await?;
+        }
+        adding.finish().await?;
+        Ok(cohort)
+    }
+
+    /// Draws what waits and carries it through its stages; returns each job's last outcome.
+    pub async fn drive(&self, kind: Kind) -> Result<Vec<(Job, Outcome)>> {
+        let drawn = self.engine.tracking.draw(kind, 1_000).await?;
+        let job = |drawn: handover_tracking::Drawn| Job {
+            migration: drawn.migration,
+            user: drawn.user,
+            version: drawn.version,
+        };
+        let mut jobs: Vec<(Job, Outcome)> =
+            drawn.into_iter().map(|drawn| (job(drawn), Outcome::Advance(first(kind)))).collect();
+        for _ in 0..6 {
+            self.advance(&mut jobs).await?;
+        }
+        Ok(jobs)
+    }
+
+    /// Runs each job that is to advance at its next stage.
+    pub async fn advance(&self, jobs: &mut [(Job, Outcome)]) -> Result<()> {
+        for stage in handover_engine::StageName::ALL {
+            let due: Vec<usize> =
+                (0..jobs.len()).filter(|nth| jobs[*nth].1 == Outcome::Advance(stage)).collect();
+            let batch: Vec<Job> = due.iter().map(|nth| jobs[*nth].0.clone()).collect();
+            if batch.is_empty() {
+                continue;
+            }
+            let outcomes = self.run(stage, &batch).await;
+            ensure!(outcomes.len() == batch.len(), "one outcome a job");
+            due.iter().zip(outcomes).for_each(|(nth, outcome)| jobs[*nth].1 = outcome);
+        }
+        Ok(())
+    }
+
+    /// Runs a stage on jobs.
+    pub async fn run(&self, stage: handover_engine::StageName, jobs: &[Job]) -> Vec<Outcome> {
+        use handover_engine::StageName as Name;
+        let engine = self.engine.clone();
+        match stage {
+            Name::Pause => Pause(engine).run(jobs).await,
+            Name::Copy => Copy(engine).run(jobs).await,
+            Name::Verify => Verify(engine).run(jobs).await,
+            Name::Complete => Complete(engine).run(jobs).await,
+            Name::Rollback => Rollback(engine).run(jobs).await,
+        }
+    }
+}
+
+fn first(kind: Kind) -> handover_engine::StageName {
+    match kind {
+        Kind::Move => handover_engine::StageName::Pause,
+        Kind::Rollback => handover_engine::StageName::Rollback,
+    }
+}
+
+fn engine(sandbox: &Sandbox, database: &str, prefix: &str, setup: Setup) -> Result<Engine> {
+    let pool = |role, server| -> Result<_> {
+        let url = SecretString::from(sandbox.url_of(server, database)?);
+        Ok(Database::new(role, &url)?.pool(4))
+    };
+    let destination = pool("destination", Server::Destination)?;
+    let mirror = MirrorOptions { prefix: prefix.to_owned(), ..MirrorOptions::new(sandbox.redis_url().into()) };
+    let mirror = Mirror::new(&mirror)?;
+    let identity = Identity::new(Truth::new(pool("identity", Server::Identity)?), mirror);
+    Ok(Engine {
+        primary: pool("legacy primary", Server::Legacy)?,
+        replica: pool("replica", Server::Replica)?,
+        tracking: Tracking::new(destination.clone()),
+        destination,
+        identity,
+        plans: Plans::new(Registry::new()),
+        options: Options {
+            max_paused: setup.max_paused,
+            max_pause: setup.max_pause,
+            drain: Duration::ZERO,
+            replica_wait: Duration::from_secs(10),
+            verify_before_commit: false,
+            recheck_source: true,
+        },
+    })
+}

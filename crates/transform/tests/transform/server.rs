@@ -255,7 +255,7 @@ const DRAWN: &[(&str, &str)] = &[
         "SELECT (random() - 0.5) * power(10::float8, (random() * 600 - 300)::int) AS v FROM generate_series(1, 4000)",
     ),
     ("float8", "SELECT (random() * power(10, n % 19))::int8::float8 AS v FROM generate_series(1, 4000) n"),
-    ("float4", "SELECT n::float4 / 8 AS v FROM generate_series(-4000, 4000) n"),
+    ("float4", "SELECT (n::float4 / 8)::float4 AS v FROM generate_series(-4000, 4000) n"),
 ];
 
 #[tokio::test]

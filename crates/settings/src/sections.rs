@@ -231,6 +231,9 @@ pub struct Reconcile {
     /// Time between two rounds of decisions.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
+    /// Time between two looks whether the pause queue's window has room for more users.
+    #[serde(with = "humantime_serde")]
+    pub fill: Duration,
     /// An attempt whose job is in no queue for this long is queued again.
     #[serde(with = "humantime_serde")]
     pub requeue_after: Duration,
@@ -240,6 +243,9 @@ pub struct Reconcile {
     /// How long the mirror may be believed after the leader has checked it.
     #[serde(with = "humantime_serde")]
     pub ready_for: Duration,
+    /// Time between two comparisons of the whole mirror with Identity's truth.
+    #[serde(with = "humantime_serde")]
+    pub verify_mirror: Duration,
     /// Time between two samples of queue depths and users by state.
     #[serde(with = "humantime_serde")]
     pub sample: Duration,
@@ -252,9 +258,11 @@ impl Default for Reconcile {
     fn default() -> Self {
         Self {
             interval: Duration::from_millis(500),
+            fill: Duration::from_millis(100),
             requeue_after: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
             ready_for: Duration::from_secs(5),
+            verify_mirror: Duration::from_mins(5),
             sample: Duration::from_secs(2),
             leader_retry: Duration::from_secs(2),
         }
@@ -277,6 +285,8 @@ pub struct Postgres {
     /// Longest time to open a connection.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
+    /// PEM file with the authorities that sign the servers' certificates; when set, TLS is demanded.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Postgres {
@@ -286,6 +296,7 @@ impl Default for Postgres {
             lock_timeout: Duration::from_secs(5),
             idle_in_transaction_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(5),
+            ca_file: None,
         }
     }
 }

@@ -79,7 +79,7 @@ impl Settings {
         checks.lasts("worker.lease", self.worker.lease, Duration::from_secs(3)..=LONGEST);
     }
 
-    fn waits(&self) -> [(&'static str, Duration); 18] {
+    fn waits(&self) -> [(&'static str, Duration); 20] {
         let (worker, reconcile, postgres) = (&self.worker, &self.reconcile, &self.postgres);
         [
             ("pause.max_pause", self.pause.max_pause),
@@ -94,6 +94,8 @@ impl Settings {
             ("reconcile.requeue_after", reconcile.requeue_after),
             ("reconcile.heartbeat", reconcile.heartbeat),
             ("reconcile.ready_for", reconcile.ready_for),
+            ("reconcile.fill", reconcile.fill),
+            ("reconcile.verify_mirror", reconcile.verify_mirror),
             ("reconcile.sample", reconcile.sample),
             ("reconcile.leader_retry", reconcile.leader_retry),
             ("postgres.statement_timeout", postgres.statement_timeout),

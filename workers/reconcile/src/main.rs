@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The reconciler: `handover-reconcile --help`.
+
+fn main() -> std::process::ExitCode {
+    handover_worker::reconcile_main()
+}

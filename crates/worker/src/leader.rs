@@ -1,0 +1,88 @@
+//! Of any number of reconcilers one leads and does the duties; the others stand by.
+//!
+//! The lock is a session's in the destination. A leader whose session has died may go on for as long as it
+//! takes to notice: duties can be done by two at once, so the lock saves work and guards nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use handover_tracking::{Leader, Tracking};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::duties::Duty;
+use crate::lifecycle::Lifecycle;
+use crate::metric;
+
+/// How often the leader makes sure that it still leads.
+const CHECK: Duration = Duration::from_secs(1);
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whether this process leads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leading(Arc<AtomicBool>);
+
+impl Leading {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, leads: bool) {
+        self.0.store(leads, Ordering::Relaxed);
+        metric::leads(leads);
+    }
+}
+
+/// Leads whenever nobody else does, until the process stops.
+pub(crate) async fn lead(
+    tracking: &Tracking,
+    duties: Vec<Duty>,
+    lifecycle: &Lifecycle,
+    leading: &Leading,
+    retry: Duration,
+) {
+    let duties: Vec<Arc<Duty>> = duties.into_iter().map(Arc::new).collect();
+    let mut trouble = None;
+    while !lifecycle.is_stopping() {
+        leading.set(false);
+        let now = match tracking.try_lead().await {
+            Ok(Some(leader)) => {
+                tracing::info!("leading");
+                leading.set(true);
+                reign(&leader, &duties, lifecycle).await;
+                leading.set(false);
+                None
+            }
+            Ok(None) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = now.as_ref().filter(|_| now != trouble) {
+            tracing::warn!(error, "cannot ask for the lead; trying again");
+        }
+        trouble = now;
+        lifecycle.rest(retry).await;
+    }
+}
+
+/// Does the duties while it leads. Ends with the process, or with the lead.
+async fn reign(leader: &Leader, duties: &[Arc<Duty>], lifecycle: &Lifecycle) {
+    let over = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    for duty in duties {
+        let (duty, over) = (Arc::clone(duty), over.clone());
+        tasks.spawn(async move { duty.attend(&over).await });
+    }
+    while !lifecycle.rest(CHECK).await {
+        let still = tokio::time::timeout(PATIENCE, leader.still_leads()).await;
+        if still != Ok(true) {
+            tracing::warn!("the lead is lost");
+            // Dropped in the middle: another leader may be doing the same by now.
+            return;
+        }
+    }
+    over.cancel();
+    let finishing = async { while tasks.join_next().await.is_some() {} };
+    let _aborted = lifecycle.aborting().run_until_cancelled(finishing).await;
+}

@@ -1,0 +1,215 @@
+//! A worker process from its start to its exit code.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use handover_engine::{Complete, Copy, Engine, Pause, Rollback, StageName, Step, Verify};
+use handover_queue::WorkerId;
+use handover_settings::{Server, Settings};
+use handover_transform::Registry;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::Arguments;
+use crate::connections::{self, Databases};
+use crate::driver::{Driver, Worker};
+use crate::exit::Exit;
+use crate::http::{self, Site};
+use crate::leader::{self, Leading};
+use crate::lifecycle::Lifecycle;
+use crate::limits::Limits;
+use crate::line::Line;
+use crate::readiness::Readiness;
+use crate::vitals::Vitals;
+use crate::{logging, metric, panic, presence, reconcile};
+
+/// How often the metrics' recorder tidies up.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// How long the runtime waits for tasks that were dropped to let go of their sockets.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// The reconciler's word in the list of workers.
+const RECONCILE: &str = "reconcile";
+
+/// The program of one stage, with the stock transforms only.
+pub fn stage_main(stage: StageName) -> ExitCode {
+    stage_main_with(stage, Registry::new())
+}
+
+/// The program of one stage, with Rust transforms that plans may name: `main` of a worker of one's own.
+pub fn stage_main_with(stage: StageName, transforms: Registry) -> ExitCode {
+    let (program, about) = match stage {
+        StageName::Pause => ("handover-pause", "Pauses users, drains, and takes the fence position"),
+        StageName::Copy => ("handover-copy", "Copies users' data from the replica to the destination"),
+        StageName::Verify => ("handover-verify", "Reads the destination back and compares digests"),
+        StageName::Complete => ("handover-complete", "Lets verified users onto the new system"),
+        StageName::Rollback => ("handover-rollback", "Takes completed users back to legacy"),
+    };
+    run(program, about, async move |process| process.work(stage, transforms).await)
+}
+
+/// The reconciler's program, with the stock transforms only.
+pub fn reconcile_main() -> ExitCode {
+    reconcile_main_with(Registry::new())
+}
+
+/// The reconciler's program, with Rust transforms that plans may name.
+pub fn reconcile_main_with(transforms: Registry) -> ExitCode {
+    let about =
+        "Puts back what is missing, ends overdue pauses, and keeps queues and Identity's mirror right";
+    run("handover-reconcile", about, async move |process| process.reconcile(transforms).await)
+}
+
+/// Arguments, settings, logging, runtime; then `main`.
+fn run(
+    program: &'static str,
+    about: &'static str,
+    main: impl AsyncFnOnce(Process) -> anyhow::Result<()>,
+) -> ExitCode {
+    let arguments = Arguments::parse_for(program, about);
+    let process = match prepare(&arguments) {
+        Ok(process) => process,
+        Err(error) => {
+            eprintln!("{program}: {error:#}");
+            return Exit::Settings.into();
+        }
+    };
+    logging::init(process.settings.log);
+    panic::install_hook();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("{program}: no runtime: {error}");
+            return Exit::Internal.into();
+        }
+    };
+    let exit = runtime.block_on(async {
+        if arguments.check {
+            return process.check().await;
+        }
+        match main(process).await {
+            Ok(()) => Exit::Success,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "cannot go on");
+                Exit::Internal
+            }
+        }
+    });
+    runtime.shutdown_timeout(LAST_MOMENT);
+    exit.into()
+}
+
+fn prepare(arguments: &Arguments) -> anyhow::Result<Process> {
+    let settings = Settings::load(arguments.config.as_deref())?;
+    settings.require(&Server::ALL)?;
+    let databases = Databases::new(&settings)?;
+    let line = connections::line(&settings)?;
+    Ok(Process { settings, databases, line, lifecycle: Lifecycle::new() })
+}
+
+/// A process that has its settings, and is connected to nothing yet.
+struct Process {
+    settings: Settings,
+    databases: Databases,
+    line: Arc<Line>,
+    lifecycle: Lifecycle,
+}
+
+impl Process {
+    async fn work(self, stage: StageName, transforms: Registry) -> anyhow::Result<()> {
+        let metrics = self.begin()?;
+        let engine = connections::engine(&self.settings, &self.databases, transforms)?;
+        let limits = Limits::from(&self.settings);
+        let worker = Arc::new(Worker::new(stage, Arc::clone(&self.line), limits, self.lifecycle.clone()));
+        let mut tasks = JoinSet::new();
+        let address = self.serve(&mut tasks, metrics, &worker.id, Some(Arc::clone(&worker.vitals))).await?;
+        // Set once, before anybody reads it.
+        let _first = worker.http.set(address);
+        match stage {
+            StageName::Pause => drive(Pause(engine), worker).await,
+            StageName::Copy => drive(Copy(engine), worker).await,
+            StageName::Verify => drive(Verify(engine), worker).await,
+            StageName::Complete => drive(Complete(engine), worker).await,
+            StageName::Rollback => drive(Rollback(engine), worker).await,
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    async fn reconcile(self, transforms: Registry) -> anyhow::Result<()> {
+        let metrics = self.begin()?;
+        let engine: Engine = connections::engine(&self.settings, &self.databases, transforms)?;
+        let id = WorkerId::new(RECONCILE);
+        let mut tasks = JoinSet::new();
+        let address = self.serve(&mut tasks, metrics, &id, None).await?;
+        let leading = Leading::default();
+        let seen = leading.clone();
+        presence::spawn(&mut tasks, Arc::clone(&self.line), id.clone(), RECONCILE, move || {
+            let phase = if seen.get() { "leading" } else { "standing_by" };
+            vec![("phase", phase.to_owned()), ("http", address.to_string())]
+        });
+        let tracking = engine.tracking.clone();
+        let retry = self.settings.reconcile.leader_retry;
+        let context = reconcile::Context::new(engine, Arc::clone(&self.line), self.settings);
+        for duty in reconcile::sampling(&context) {
+            tasks.spawn(async move { duty.attend(&CancellationToken::new()).await });
+        }
+        leader::lead(&tracking, reconcile::duties(&context), &self.lifecycle, &leading, retry).await;
+        drop(tasks);
+        presence::leave(&self.line, &id).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Listens for signals, and starts to record.
+    fn begin(&self) -> anyhow::Result<PrometheusHandle> {
+        self.lifecycle.listen(self.settings.worker.shutdown)?;
+        Ok(metric::install()?)
+    }
+
+    async fn serve(
+        &self,
+        tasks: &mut JoinSet<()>,
+        metrics: PrometheusHandle,
+        id: &WorkerId,
+        vitals: Option<Arc<Vitals>>,
+    ) -> anyhow::Result<SocketAddr> {
+        let tidied = metrics.clone();
+        tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(METRICS_UPKEEP);
+            loop {
+                ticks.tick().await;
+                tidied.run_upkeep();
+            }
+        });
+        let readiness = Readiness::new(Arc::clone(&self.line), &self.databases.all(), vitals);
+        let site = Site { metrics, token: self.settings.worker.token.clone(), readiness };
+        let bind = self.settings.worker.http_bind;
+        let address = http::serve(tasks, site, bind)
+            .await
+            .map_err(|error| anyhow::anyhow!("cannot listen on {bind} (worker.http_bind): {error}"))?;
+        tracing::info!(worker = %id, http = %address, "started");
+        Ok(address)
+    }
+
+    /// Tries every connection and says how it went, one line each.
+    async fn check(&self) -> Exit {
+        let readiness = Readiness::new(Arc::clone(&self.line), &self.databases.all(), None);
+        let mut all_well = true;
+        let mut out = std::io::stdout().lock();
+        for check in readiness.checks().await {
+            all_well &= check.problem.is_none();
+            let verdict = check.problem.unwrap_or_else(|| "ok".to_owned());
+            // Nobody may be reading any more; the exit code still tells.
+            let _unread = writeln!(out, "{}: {verdict}", check.name);
+        }
+        if all_well { Exit::Success } else { Exit::Unavailable }
+    }
+}
+
+async fn drive<S: Step>(step: S, worker: Arc<Worker>) {
+    Driver::new(step, worker).run().await;
+}

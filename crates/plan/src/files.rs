@@ -34,7 +34,7 @@ pub(crate) fn load(folder: &Path) -> Result<Plan, PlanErrors> {
 
 /// Reads the plan out of `files`.
 pub(crate) fn from_memory(files: BTreeMap<String, String>) -> Result<Plan, PlanErrors> {
-    assemble(&|name| {
+    assemble(&move |name| {
         let remedy = "add it to the plan's files, or correct the name";
         let content = files.get(name).ok_or_else(|| Unreadable::new("the file is not there", remedy))?;
         check_content(content.clone())

@@ -174,6 +174,8 @@ codes! {
     FillMismatch = "fill-mismatch",
     /// A destination column is filled and never read back.
     NotReadBack = "not-read-back",
+    /// Something that the format has, and this version's engine does not do.
+    Unsupported = "unsupported",
     /// A trigger of the destination fires for each loaded row.
     TargetTrigger = "target-trigger",
 }

@@ -7,6 +7,7 @@
 //!
 //! This crate moves no rows and knows no cohorts, attempts or queues.
 
+mod check;
 mod document;
 mod files;
 mod finding;
@@ -19,6 +20,7 @@ mod suggest;
 mod token;
 mod validate;
 
+pub use check::{DescribeError, check, check_with, describe_targets};
 pub use finding::{Code, Finding, Place, PlanErrors, Severity};
 pub use key::{KeyError, KeyType, MAX_KEY_BYTES};
 pub use plan::{Entity, LegacyTable, PLAN_FILE, Plan, Reach, TargetKind, USER_COLUMN};

@@ -63,6 +63,62 @@ pub(crate) fn statements(sql: &str) -> Vec<(usize, &str)> {
         .collect()
 }
 
+/// The column, in the file as it was written, of a column of the compiled text.
+pub(crate) fn original_column(compiled: &str, line: u32, column: u32, key: KeyType) -> u32 {
+    let users = users_expression(key);
+    let line = compiled.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default();
+    let before: String = line.chars().take(column.saturating_sub(1) as usize).collect();
+    let longer = (users.len() - ":users".len()) as u32;
+    column.saturating_sub(before.matches(&users).count() as u32 * longer)
+}
+
+/// The bytes at which a `*` stands for columns: behind SELECT, a comma or a dot, and not as a product.
+pub(crate) fn stars(sql: &str) -> Vec<usize> {
+    let tokens = tokenize(sql).unwrap_or_default();
+    let code: Vec<_> = tokens.iter().filter(|token| token.kind != Kind::Blank).collect();
+    let is_star = |pair: &&[&Token<'_>]| {
+        let before = pair[0];
+        let opens = ["SELECT", "ALL", "DISTINCT", "RETURNING"].iter().any(|word| before.is_word(word));
+        pair[1].text == "*" && (opens || before.text == "," || before.text == ".")
+    };
+    code.windows(2).filter(is_star).map(|pair| pair[1].at).collect()
+}
+
+/// The byte at which a name is mentioned.
+pub(crate) fn mention(sql: &str, name: &str) -> Option<usize> {
+    let tokens = tokenize(sql).unwrap_or_default();
+    tokens.iter().find(|token| names(token, name)).map(|token| token.at)
+}
+
+/// The tables, as they are written, that the statement inserts into.
+pub(crate) fn insert_targets(statement: &str) -> Vec<String> {
+    let tokens = tokenize(statement).unwrap_or_default();
+    let code: Vec<_> = tokens.iter().filter(|token| token.kind != Kind::Blank).collect();
+    let mut targets = Vec::new();
+    for (nth, pair) in code.windows(2).enumerate() {
+        let opens = pair[0].is_word("INSERT") || pair[0].is_word("MERGE");
+        if opens && pair[1].is_word("INTO") {
+            let name = code[nth + 2..]
+                .iter()
+                .take_while(|token| matches!(token.kind, Kind::Word | Kind::Quoted) || token.text == ".");
+            // `schema.table` and an alias: the name ends where no dot stands between two of its parts.
+            targets.push(join_name(name.map(|token| token.text)));
+        }
+    }
+    targets
+}
+
+fn join_name<'t>(parts: impl Iterator<Item = &'t str>) -> String {
+    let mut name = String::new();
+    for part in parts {
+        if part != "." && !name.is_empty() && !name.ends_with('.') {
+            break;
+        }
+        name.push_str(part);
+    }
+    name
+}
+
 /// The tokens of each statement, without blanks before and behind.
 fn split<'t, 's>(tokens: &'t [Token<'s>]) -> Vec<&'t [Token<'s>]> {
     tokens
@@ -252,6 +308,31 @@ mod tests {
             .is_empty()
         );
         assert!(complaints("INSERT INTO a.b VALUES (1)", Role::Load)[0].contains("temporary table `post`"));
+    }
+
+    #[test]
+    fn columns_of_the_compiled_text_are_those_of_the_file() {
+        let sql = "SELECT 1\nWHERE a = ANY(:users) AND nope";
+        let compiled = query(sql).unwrap();
+        let line = compiled.lines().nth(1).unwrap();
+        let column = line.find("nope").unwrap() as u32 + 1;
+        assert_eq!(original_column(&compiled, 2, column, KeyType::Int8), 27);
+        assert_eq!(original_column(&compiled, 9, 4, KeyType::Int8), 4);
+    }
+
+    #[test]
+    fn stars_are_told_from_products_and_counts() {
+        assert_eq!(
+            stars("SELECT *, t.* , count(*), a * b, '*' FROM (SELECT DISTINCT * FROM x) t"),
+            [7, 12, 55]
+        );
+    }
+
+    #[test]
+    fn the_targets_of_inserts_are_found() {
+        let sql = "WITH x AS (INSERT INTO a.\"B\" AS t (c) SELECT 1 RETURNING c) INSERT INTO c.d SELECT 1";
+        assert_eq!(insert_targets(sql), ["a.\"B\"", "c.d"]);
+        assert_eq!(insert_targets("SELECT 'INSERT INTO x.y'"), Vec::<String>::new());
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn parse(entity: &Section<'_>, findings: &mut Findings) -> Option<Fil
     for item in items.into_iter().take(MAX_FILLS) {
         let title = format!("the fill of `{}` in {}", shown(&item.key.value), entity.title);
         let named = column_name(&item.key, findings);
-        let fill = fill(item.value, &item.key, title, findings);
+        let fill = fill(item.value, &item.key, &title, findings);
         if named {
             fills.push((item.key, fill));
         }
@@ -47,14 +47,14 @@ pub(super) fn parse(entity: &Section<'_>, findings: &mut Findings) -> Option<Fil
 fn fill(
     value: document::Value<'_>,
     key: &Spot<String>,
-    title: String,
+    title: &str,
     findings: &mut Findings,
 ) -> Option<Fill> {
     if let DeValue::String(text) = value.get() {
         let remedy = format!("write {{ column = \"{0}\" }} or {{ constant = \"{0}\" }}", shown(text));
-        return value.wrong(&title, "a table", &remedy, findings);
+        return value.wrong(title, "a table", &remedy, findings);
     }
-    let mut section = value.table(&title, findings)?;
+    let mut section = value.table(title, findings)?;
     section.place = key.place.clone();
     let given: Vec<_> = KINDS.iter().filter(|(kind, _)| section.has(kind)).collect();
     let [(kind, companions)] = given[..] else {

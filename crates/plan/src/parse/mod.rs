@@ -111,19 +111,14 @@ fn migration_name(name: Spot<String>, findings: &mut Findings) -> Option<Spot<St
 }
 
 fn user_key(text: &Spot<String>, findings: &mut Findings) -> Option<KeyType> {
-    match text.value.parse() {
-        Ok(key) => Some(key),
-        Err(_) => {
-            let what = format!("`{}` is no type of user keys", shown(&text.value));
-            findings.error(
-                Code::BadColumn,
-                &text.place,
-                what,
-                "write \"int8\", \"uuid\" or \"text\"; an int4 column is read as int8 by `owner_id::int8`",
-            );
-            None
-        }
+    let key = text.value.parse().ok();
+    if key.is_none() {
+        let what = format!("`{}` is no type of user keys", shown(&text.value));
+        let remedy =
+            "write \"int8\", \"uuid\" or \"text\"; an int4 column is read as int8 by `owner_id::int8`";
+        findings.error(Code::BadColumn, &text.place, what, remedy);
     }
+    key
 }
 
 fn entities(root: &Section<'_>, findings: &mut Findings) -> Vec<RawEntity> {

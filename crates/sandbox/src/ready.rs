@@ -1,4 +1,4 @@
-//! Waits until servers answer. Readiness is asked for in a tight loop, since none of the servers tells it
+//! Waits until servers answer. Readiness is asked for again and again, since none of the servers tells it
 //! by an event; each answer is checked to come from *our* server, because a port that was free a moment ago
 //! may have gone to another sandbox's.
 
@@ -10,8 +10,10 @@ use tokio::net::TcpStream;
 use tokio_postgres::{Client, NoTls};
 
 /// How long a server may take. Generous, since tests start dozens of servers on small machines.
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);
-const STEP: Duration = Duration::from_millis(4);
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
+/// Asking costs the server a process each time: on a busy machine, waiting longer is quicker.
+const FIRST_STEP: Duration = Duration::from_millis(4);
+const LONGEST_STEP: Duration = Duration::from_millis(100);
 
 /// Polls `probe` until it says yes. `ended` is asked in between, and ends the wait with its error.
 pub(crate) async fn wait<F>(
@@ -23,6 +25,7 @@ where
     F: Future<Output = Result<(), String>>,
 {
     let deadline = Instant::now() + LIMIT;
+    let mut step = FIRST_STEP;
     loop {
         let Err(log) = probe().await else { return Ok(()) };
         if let Some(error) = ended() {
@@ -31,7 +34,8 @@ where
         if Instant::now() >= deadline {
             return Err(Error::NotReady { server: server.name(), after: LIMIT, log });
         }
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(step).await;
+        step = LONGEST_STEP.min(step * 5 / 4);
     }
 }
 

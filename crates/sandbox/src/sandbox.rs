@@ -21,6 +21,7 @@ const PORT_ATTEMPTS: usize = 8;
 #[derive(Debug)]
 pub struct Sandbox {
     children: BTreeMap<Server, Child>,
+    ports: BTreeMap<Server, u16>,
     urls: BTreeMap<Server, String>,
     given: BTreeSet<Server>,
     /// Databases of ours on servers that are not: (URL of the server, name).
@@ -70,7 +71,16 @@ impl Sandbox {
         let workshop = Workshop { binaries, account, root: root.path().to_owned(), options };
         workshop.prepare(servers)?;
         let given = urls.keys().copied().collect();
-        Ok(Self { children: BTreeMap::new(), urls, given, created: Mutex::default(), keep, workshop, root })
+        Ok(Self {
+            children: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            urls,
+            given,
+            created: Mutex::default(),
+            keep,
+            workshop,
+            root,
+        })
     }
 
     async fn launch_all(&mut self, servers: &[Server]) -> Result<(), Error> {
@@ -84,16 +94,10 @@ impl Sandbox {
     }
 
     async fn launch_once(&mut self, servers: &[Server]) -> Result<(), Error> {
-        let ports = free_ports(servers)?;
+        self.ports = free_ports(servers)?;
         for server in servers {
-            let child = self.workshop.launch(*server, &ports)?;
-            let identity = Identity::of(child.id());
-            self.children.insert(*server, child);
-            // One that has ended already is noticed when it is waited for.
-            if let Some(identity) = identity {
-                self.root.note(*server, identity)?;
-            }
-            self.urls.insert(*server, own_url(*server, ports[server], server.database()));
+            self.urls.insert(*server, own_url(*server, self.ports[server], server.database()));
+            self.launch(*server)?;
         }
         for server in servers {
             self.wait_for(*server).await?;
@@ -101,15 +105,23 @@ impl Sandbox {
         if servers.contains(&Server::Replica) { self.wait_for_stream().await } else { Ok(()) }
     }
 
+    fn launch(&mut self, server: Server) -> Result<(), Error> {
+        let child = self.workshop.launch(server, &self.ports)?;
+        let identity = Identity::of(child.id());
+        self.children.insert(server, child);
+        // One that has ended already is noticed when it is waited for.
+        identity.map_or(Ok(()), |identity| self.root.note(server, identity))
+    }
+
     /// Waits until a server of ours answers.
     async fn wait_for(&mut self, server: Server) -> Result<(), Error> {
-        let Self { children, urls, workshop, .. } = self;
+        let Self { children, ports, urls, workshop, .. } = self;
         let (url, folder) = (&urls[&server], workshop.folder(server));
         let Some(child) = children.get_mut(&server) else { return Ok(()) };
         let pid = child.id();
         let ended = || has_ended(child, server, workshop);
         if server == Server::Redis {
-            let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+            let port = ports[&server];
             return ready::wait(server, ended, || ready::redis(port, pid)).await;
         }
         ready::wait(server, ended, || ready::postgres(url, &folder)).await
@@ -209,15 +221,30 @@ impl Sandbox {
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 
+    /// Ends one server at once, as a crash would: what it had not made durable may be lost. Nothing happens to
+    /// a server that the environment names.
+    pub fn crash(&mut self, server: Server) {
+        if let Some(mut child) = self.children.remove(&server) {
+            ask_to_end(server, &child);
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts a server again on its old port and with its old data, having ended it if it runs, and waits until
+    /// it answers, and a replica streams. A server that the environment names is left alone.
+    pub async fn restart(&mut self, server: Server) -> Result<(), Error> {
+        if !self.ports.contains_key(&server) {
+            return Ok(());
+        }
+        self.crash(server);
+        self.launch(server)?;
+        self.wait_for(server).await?;
+        if server == Server::Replica { self.wait_for_stream().await } else { Ok(()) }
+    }
+
     fn end_servers(&mut self) {
         for (server, child) in &self.children {
-            // Postgres: "immediate", which also ends its children. A stopped process gets it once it continues.
-            let signal = if *server == Server::Redis { Signal::SIGKILL } else { Signal::SIGQUIT };
-            for signal in [signal, Signal::SIGCONT] {
-                if let Some(process) = Identity::of(child.id()) {
-                    process.signal(signal);
-                }
-            }
+            ask_to_end(*server, child);
         }
         for child in self.children.values_mut() {
             let _ = child.wait();
@@ -230,6 +257,17 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         if !self.keep {
             self.end_servers();
+        }
+    }
+}
+
+/// Postgres ends its own children when it is told to stop immediately; a stopped process hears of it only once
+/// it continues.
+fn ask_to_end(server: Server, child: &Child) {
+    let signal = if server == Server::Redis { Signal::SIGKILL } else { Signal::SIGQUIT };
+    for signal in [signal, Signal::SIGCONT] {
+        if let Some(process) = Identity::of(child.id()) {
+            process.signal(signal);
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Claims about throw-away servers, on real ones.
+#![expect(clippy::print_stdout, reason = "processes of their own talk to their test by standard output")]
 
 use handover_sandbox::{Error, Install, Options, Sandbox, Server, stop_kept, sweep};
 use std::io::{BufRead, BufReader};
@@ -40,7 +41,7 @@ fn assert_no_trace(root: &Path, pids: &[u32]) {
 async fn two_sandboxes_start_side_by_side_and_leave_no_trace() {
     let begun = Instant::now();
     let (one, two) = tokio::join!(start(), start());
-    println!("two sandboxes side by side: {:?}", begun.elapsed());
+    eprintln!("two sandboxes side by side: {:?}", begun.elapsed());
     assert_ne!(one.legacy_url(), two.legacy_url());
     for sandbox in [one, two] {
         let (root, pids) = (sandbox.root().to_owned(), pids(&sandbox));
@@ -57,7 +58,7 @@ async fn two_sandboxes_start_side_by_side_and_leave_no_trace() {
 async fn dropping_a_sandbox_is_enough() {
     let begun = Instant::now();
     let sandbox = start().await;
-    println!("one sandbox: {:?}", begun.elapsed());
+    eprintln!("one sandbox: {:?}", begun.elapsed());
     let (root, pids) = (sandbox.root().to_owned(), pids(&sandbox));
     drop(sandbox);
     assert_no_trace(&root, &pids);
@@ -159,17 +160,24 @@ async fn owner_process() {
     std::future::pending::<()>().await;
 }
 
-fn spawn_owner() -> (Child, PathBuf, Vec<u32>) {
+/// One of this file's ignored tests as a process of its own, and the words that it prints behind `label`.
+/// Its output stays open with the last part: printing into a closed pipe would end it.
+fn spawn_part(test: &str, label: &str, environment: &[(&str, String)]) -> (Child, Vec<String>, impl Sized) {
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--ignored", "--exact", "owner_process", "--nocapture"])
+        .args(["--ignored", "--exact", test, "--nocapture"])
+        .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
         .stdout(Stdio::piped())
         .spawn()
         .expect("spawn");
-    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let line = lines.map_while(Result::ok).find(|line| line.starts_with("owner: ")).expect("its line");
-    let mut words = line.split(' ').skip(1);
-    let root = PathBuf::from(words.next().expect("folder"));
-    (child, root, words.map(|pid| pid.parse().expect("pid")).collect())
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.starts_with(label)).expect("its line");
+    (child, line.split(' ').skip(1).map(str::to_owned).collect(), lines)
+}
+
+fn spawn_owner() -> (Child, PathBuf, Vec<u32>) {
+    let (child, words, _) = spawn_part("owner_process", "owner: ", &[]);
+    let pids = words[1..].iter().map(|pid| pid.parse().expect("pid")).collect();
+    (child, PathBuf::from(&words[0]), pids)
 }
 
 #[test]
@@ -187,4 +195,53 @@ fn what_a_killed_owner_leaves_is_swept_and_a_living_owners_is_not() {
     alive.wait().expect("wait");
     sweep();
     assert_no_trace(&alive_root, &alive_pids);
+}
+
+/// Not a test: starts a sandbox in an environment that names servers. It prints what it got, creates a
+/// database, and stops.
+#[tokio::test]
+#[ignore = "run by another test, as a process of its own"]
+async fn guest_process() {
+    let sandbox = start().await;
+    let own = sandbox.create_database(Server::Destination, "guest").await.expect("create");
+    connect(&own).await.batch_execute("CREATE TABLE t (i int)").await.expect("write");
+    let url = sandbox.destination_url();
+    println!("\nguest: {url} {own} {}", pids(&sandbox).len());
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_from_the_environment_is_used_and_loses_only_our_databases() {
+    let host = start().await;
+    let url = host.create_database(Server::Destination, "theirs").await.expect("create");
+    let databases = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database";
+    let client = connect(&url).await;
+    let before: String = client.query_one(databases, &[]).await.expect("list").get(0);
+    let given = [(Server::Destination.variable(), url.clone())];
+    let (mut guest, words, _output) = spawn_part("guest_process", "guest: ", &given);
+    assert!(guest.wait().expect("wait").success());
+    assert_eq!(words[0], url);
+    assert!(words[1].contains("/handover_test_") && words[1].ends_with("_guest"), "{}", words[1]);
+    assert_eq!(words[2], "4", "the other servers were started");
+    let after: String = client.query_one(databases, &[]).await.expect("list").get(0);
+    assert_eq!(before, after);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_crashed_server_comes_back_with_its_data_where_it_was() {
+    let mut sandbox = start().await;
+    let url = sandbox.destination_url();
+    connect(&url).await.batch_execute("CREATE TABLE t (i int); CHECKPOINT").await.expect("write");
+    let before = sandbox.pid(Server::Destination);
+    sandbox.crash(Server::Destination);
+    assert_eq!(sandbox.pid(Server::Destination), None);
+    assert!(tokio_postgres::connect(&url, NoTls).await.is_err());
+    for server in [Server::Destination, Server::Redis] {
+        sandbox.restart(server).await.expect("restart");
+    }
+    assert_eq!(sandbox.destination_url(), url);
+    assert!(sandbox.pid(Server::Destination).is_some_and(|pid| Some(pid) != before));
+    connect(&url).await.batch_execute("TABLE t").await.expect("its table");
+    sandbox.stop().await;
 }

@@ -1,7 +1,7 @@
 -- $1 users, $2 seed, $3 reminders of each user (NULL: skewed), $4 giants (every ($1 / $4)-th user is one),
 -- $5 invoices of a giant on average.
 --
--- Of a hundred users four have no invoice, nine have one or two, one has dozens, and the others five to eight;
+-- Of a hundred users four have no invoice, nine have one or two, one has dozens, and the others five to seven;
 -- an invoice has about three reminders. Ids follow the dates, so that a user's invoices are scattered over the table, as
 -- they are after ten years.
 INSERT INTO shop.invoice (id, owner_id, number, customer_name, status, total, issued_on, created_at)
@@ -23,7 +23,7 @@ SELECT row_number() OVER (ORDER BY r, u, k),
            WHEN (h >> 8 & 65535) % 100 < 4 THEN 0
            WHEN (h >> 8 & 65535) % 100 < 13 THEN 1 + (h >> 24 & 1)
            WHEN (h >> 8 & 65535) % 100 < 14 THEN 30 + (h >> 24 & 31)
-           ELSE 5 + (h >> 24 & 3)
+           ELSE 5 + (h >> 24 & 65535) % 3
        END AS invoices) many
  CROSS JOIN LATERAL generate_series(1, many.invoices) k
  CROSS JOIN LATERAL hashint8extended(u * 1048576 + k, $2::int8 + 2) r

@@ -1,4 +1,4 @@
--- $1 seed. Of sixteen reminders nine have no recipient of their own, six have one, one has two.
+-- $1 seed. Of sixteen reminders eleven have no recipient of their own, four have one, one has two.
 INSERT INTO shop.reminder_recipient (id, reminder_id, email, tags, bounced_at)
 SELECT row_number() OVER (ORDER BY r.id, k),
        r.id,
@@ -16,5 +16,5 @@ SELECT row_number() OVER (ORDER BY r.id, k),
        CASE WHEN g >> 5 & 31 = 0 THEN r.created_at + interval '1 day' END
   FROM shop.invoice_reminder r
  CROSS JOIN LATERAL hashint8extended(r.id, $1::int8 + 5) h
- CROSS JOIN LATERAL generate_series(1, CASE WHEN h & 15 < 9 THEN 0 WHEN h & 15 < 15 THEN 1 ELSE 2 END) k
+ CROSS JOIN LATERAL generate_series(1, CASE WHEN h & 15 < 11 THEN 0 WHEN h & 15 < 15 THEN 1 ELSE 2 END) k
  CROSS JOIN LATERAL hashint8extended(r.id * 4 + k, $1::int8 + 6) g

@@ -58,7 +58,7 @@ pub fn script(audit: &Audit<'_>) -> String {
 }
 
 /// One query, without parameters, that returns a row for each user: `user_key` (text), `digest` (64 hexadecimal
-/// digits) and `row_count` (numeric). A user without rows has a digest as well. There must be an entity and a user.
+/// digits) and `row_count` (int8). A user without rows has a digest as well. There must be an entity and a user.
 pub fn digest_query(audit: &Audit<'_>) -> String {
     let sections = [
         format!("WITH attempt(user_key, key_block) AS (VALUES\n{}\n)", attempts(audit)),
@@ -78,7 +78,7 @@ pub fn digest_query(audit: &Audit<'_>) -> String {
          encode(sha256(int4send({FORMAT_VERSION}) || '\\x{plan}'::bytea || int4send({})\n         \
          || string_agg(head.bytes || {ENTITY_HASH},\n                       \
          ''::bytea ORDER BY head.entity)), 'hex') AS digest,\n       \
-         sum(coalesce(sums.row_count, 0)) AS row_count\n  \
+         sum(coalesce(sums.row_count, 0))::int8 AS row_count\n  \
          FROM attempt\n CROSS JOIN head\n  \
          LEFT JOIN sums ON sums.entity = head.entity AND sums.user_key = attempt.user_key\n \
          GROUP BY attempt.user_key\n ORDER BY attempt.user_key",
@@ -148,23 +148,33 @@ fn row_hashes(audit: &Audit<'_>) -> String {
 
 /// The rows' hashes of one entity: values to bytes in the inner query, bytes to a hash in the outer one.
 fn row_hash(place: usize, entity: &Entity<'_>) -> String {
-    let columns = entity.layout.columns();
     let name = literal(entity.layout.name());
-    let (mut fields, mut sends, mut names) = (String::new(), String::new(), String::from("handover_user"));
-    for (n, column) in columns.iter().enumerate().map(|(n, column)| (n + 1, column)) {
+    let sql = entity.sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    let alias = alias(sql);
+    let (mut fields, mut sends, mut names) = (String::new(), String::new(), format!("{alias}_user"));
+    for (n, column) in (1..).zip(entity.layout.columns()) {
         // Writing to a String cannot fail.
         let _ =
             write!(fields, "\n           || coalesce(int4send(octet_length(v{n})) || v{n}, int4send(-1))");
-        let _ = write!(sends, ",\n                 {} AS v{n}", send(column.ty, &format!("handover_{n}")));
-        let _ = write!(names, ", handover_{n}");
+        let _ = write!(sends, ",\n                 {} AS v{n}", send(column.ty, &format!("{alias}_{n}")));
+        let _ = write!(names, ", {alias}_{n}");
     }
-    let sql = entity.sql.trim().trim_end_matches(';');
     format!(
         "  SELECT {place}, attempt.user_key,\n         \
          sha256(attempt.key_block || int4send(octet_length(textsend({name}))) || textsend({name}){fields})\n    \
-         FROM (SELECT handover_user{sends}\n            FROM (\n{sql}\n            ) AS returned({names})) AS value\n    \
-         JOIN attempt ON attempt.user_key = value.handover_user"
+         FROM (SELECT {alias}_user AS owner{sends}\n            FROM (\n{sql}\n            ) AS returned({names})) AS value\n    \
+         JOIN attempt ON attempt.user_key = value.owner"
     )
+}
+
+/// A prefix for the returned columns that none of the further columns, which keep their names, begins with.
+fn alias(sql: &str) -> String {
+    let sql = sql.to_ascii_lowercase();
+    let mut alias = String::from("returned");
+    while sql.contains(&alias) {
+        alias.push('_');
+    }
+    alias
 }
 
 /// The SQL expression for a value's canonical bytes; NULL for NULL.

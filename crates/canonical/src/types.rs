@@ -175,8 +175,8 @@ impl Scalar {
         &TABLE[self as usize]
     }
 
-    /// The SQL function that gives a value's canonical bytes.
-    pub(crate) fn send_function(self) -> &'static str {
+    /// The SQL function that gives a value's canonical bytes; for `citext` it wants a cast to `text`.
+    pub fn send_function(self) -> &'static str {
         self.entry().send
     }
 }

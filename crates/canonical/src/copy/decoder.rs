@@ -18,7 +18,6 @@ const LENGTH: usize = 4;
 
 /// An incremental reader: push chunks as they arrive, take rows until there is none, at the end call
 /// [`Decoder::finish`].
-#[derive(Debug)]
 pub struct Decoder {
     chunks: VecDeque<Bytes>,
     /// The beginning of a unit (header or row) that the next chunks go on with; empty if none straddles.
@@ -205,6 +204,13 @@ impl Decoder {
     }
 }
 
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Chunks hold the users' own values.
+        write!(out, "Decoder({} chunks, {:?})", self.chunks.len(), self.scan.expect)
+    }
+}
+
 /// One row of a stream, its framing checked. Cheap to clone; keeps its chunk in memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tuple {
@@ -262,5 +268,24 @@ impl std::fmt::Debug for Tuple {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Values are the user's own.
         write!(out, "Tuple({} fields, {} bytes)", self.count, self.bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_with_what_arrived_not_with_what_was_announced() {
+        let mut decoder = Decoder::new();
+        let announced = (MAX_BYTES as i32 - 100).to_be_bytes();
+        decoder.push(Bytes::from([HEADER.as_slice(), &[0, 1], &announced].concat()));
+        let piece = Bytes::from(vec![0; 1000]);
+        for arrived in 1..100 {
+            decoder.push(piece.clone());
+            assert_eq!(decoder.next(), Ok(None));
+            assert!(decoder.chunks.is_empty());
+            assert!(decoder.carry.capacity() <= 2 * (arrived * piece.len() + 100));
+        }
     }
 }

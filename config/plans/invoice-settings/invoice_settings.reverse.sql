@@ -6,7 +6,7 @@ DELETE FROM shop.invoice_settings s
 INSERT INTO shop.invoice_settings
        (id, user_id, numbering, paper, tax_mode, currency, default_rate, late_fee, logo_scale, show_logo,
         attach_pdf, due_days, send_time, zone, footer, signature, preferences, modified_at)
-SELECT n.legacy_id, n."user", n.numbering, n.paper, n.tax_mode, n.currency, n.default_rate, n.late_fee,
+SELECT n.legacy_id, n.user_key, n.numbering, n.paper, n.tax_mode, n.currency, n.default_rate, n.late_fee,
        n.logo_scale, n.show_logo, n.attach_pdf, n.due_days, n.send_time, n.zone, n.footer, n.signature,
        n.preferences, n.modified_at AT TIME ZONE 'UTC'
   FROM invoice_settings n

@@ -141,7 +141,7 @@ async fn reverse(client: &Client) {
     for (plan, entity, _) in ENTITIES {
         let staged = format!(
             "CREATE TEMPORARY TABLE {entity} AS SELECT * FROM canonical.{entity};
-             ALTER TABLE pg_temp.{entity} RENAME COLUMN {user} TO \"user\"",
+             ALTER TABLE pg_temp.{entity} RENAME COLUMN {user} TO user_key",
             user = if entity == "invoice_settings" { "user_id" } else { "owner_id" },
         );
         client.batch_execute(&staged).await.expect("stage");

@@ -13,9 +13,12 @@ use crate::entry::Entry;
 pub struct Token(Arc<[u8]>);
 
 impl Token {
-    pub(crate) fn new(id: &str, index: usize, raw: &[u8]) -> Self {
-        let mut member = Vec::with_capacity(id.len() + raw.len() + 8);
-        member.extend_from_slice(format!("{id}.{index} ").as_bytes());
+    /// The token of the `place`-th job of a claim, from 1 to 1,000, as `claim.lua` spells it.
+    pub(crate) fn new(claim: &str, place: usize, raw: &[u8]) -> Self {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+        let mut member = Vec::with_capacity(claim.len() + raw.len() + 4);
+        member.extend_from_slice(claim.as_bytes());
+        member.extend_from_slice(&[b'.', DIGITS[place / 32 % 32], DIGITS[place % 32], b' ']);
         member.extend_from_slice(raw);
         Self(member.into())
     }
@@ -99,9 +102,9 @@ mod tests {
 
     #[test]
     fn a_token_is_the_id_a_space_and_the_raw_entry() {
-        let token = Token::new("copy-a-1-ff:9", 3, br#"{"user": "a b"}"#);
-        assert_eq!(token.member(), br#"copy-a-1-ff:9.3 {"user": "a b"}"#);
-        assert_eq!(token.id(), "copy-a-1-ff:9.3");
+        let token = Token::new("copy-a-1-ff:9", 1000, br#"{"user": "a b"}"#);
+        assert_eq!(token.member(), br#"copy-a-1-ff:9.v8 {"user": "a b"}"#);
+        assert_eq!(token.id(), "copy-a-1-ff:9.v8");
         assert_eq!(token.raw(), br#"{"user": "a b"}"#);
     }
 
@@ -113,6 +116,6 @@ mod tests {
 
     #[test]
     fn debug_output_does_not_show_the_job() {
-        assert_eq!(format!("{:?}", Token::new("w:1", 1, b"secret")), "Token(w:1.1)");
+        assert_eq!(format!("{:?}", Token::new("w:1", 1, b"secret")), "Token(w:1.01)");
     }
 }

@@ -3,6 +3,6 @@
 set -eu
 
 exec 3<>"/dev/tcp/127.0.0.1/${HANDOVER_WORKER__HTTP_BIND##*:}"
-printf 'GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+printf 'GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
 read -r _ status _ <&3
 [ "$status" = 200 ]

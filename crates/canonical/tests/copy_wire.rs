@@ -102,7 +102,8 @@ proptest! {
         let ended_well = fields.by_ref().all(|field| field.is_ok());
         prop_assert_eq!(fields.next(), None);
         if ended_well {
-            let values: Vec<Value> = RowFields::new(&garbage).map(|field| field.expect("well").map(<[u8]>::to_vec)).collect();
+            let values = RowFields::new(&garbage).map(|field| field.expect("well").map(<[u8]>::to_vec));
+            let values: Vec<Value> = values.collect();
             prop_assert_eq!(row(&values), garbage);
         }
     }

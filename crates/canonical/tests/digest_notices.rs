@@ -1,7 +1,7 @@
 //! What the digest must notice, and what it must not: over random entities, columns, rows and damages.
 
 use handover_canonical::{
-    Column, Digest, EntityHash, KeyBlock, Layout, RowHasher, Type, WireError, user_digest,
+    Column, Digest, EntityHash, KeyBlock, Layout, RowHash, RowHasher, Scalar, Type, WireError, user_digest,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -199,7 +199,9 @@ proptest! {
     }
 
     #[test]
-    fn another_declared_type_changes_the_digest(world in world(), e: Index, c: Index, ty in select(Type::all().collect::<Vec<_>>())) {
+    fn another_declared_type_changes_the_digest(
+        world in world(), e: Index, c: Index, ty in select(Type::all().collect::<Vec<_>>()),
+    ) {
         let mut damaged = world.clone();
         let entity = e.index(world.entities.len());
         // Rows as they are: a type alone must do. Without them it is also certain that they have the new shape.
@@ -217,9 +219,11 @@ proptest! {
         let mut damaged = world.clone();
         let columns = &mut damaged.entities[e].columns;
         let column = c.index(columns.len());
-        let types = [Type::INT8, Type::TEXT, Type::array_of(handover_canonical::Scalar::Text), Type::array_of(handover_canonical::Scalar::Int4)];
+        let types =
+            [Type::INT8, Type::TEXT, Type::array_of(Scalar::Text), Type::array_of(Scalar::Int4)];
         let old = columns[column].1;
-        let ty = types.into_iter().find(|ty| ty.is_array() == old.is_array() && *ty != old).expect("there are two of each");
+        let other = types.into_iter().find(|ty| ty.is_array() == old.is_array() && *ty != old);
+        let ty = other.expect("there are two of each");
         columns[column].1 = ty;
         prop_assert_ne!(damaged.digest(), world.digest());
     }
@@ -258,7 +262,8 @@ proptest! {
         damaged.entities.rotate_left(1);
         prop_assert_ne!(damaged.digest(), before);
         let mut damaged = world.clone();
-        damaged.entities.push(Entity { name: "more".to_owned(), columns: vec![("c".to_owned(), Type::INT8)], rows: vec![] });
+        let columns = vec![("c".to_owned(), Type::INT8)];
+        damaged.entities.push(Entity { name: "more".to_owned(), columns, rows: vec![] });
         prop_assert_ne!(damaged.digest(), before);
     }
 
@@ -276,8 +281,8 @@ proptest! {
 
     #[test]
     fn rows_can_be_hashed_in_parts_and_taken_out_again(hashes in vec(any::<[u8; 32]>(), 1..20), cut: Index) {
-        let hashes: Vec<_> = hashes.into_iter().map(handover_canonical::RowHash::from_bytes).collect();
-        let sum = |rows: &[handover_canonical::RowHash]| {
+        let hashes: Vec<_> = hashes.into_iter().map(RowHash::from_bytes).collect();
+        let sum = |rows: &[RowHash]| {
             let mut sum = EntityHash::default();
             for row in rows {
                 sum.add(row);

@@ -1,4 +1,5 @@
-//! Checks the fills of one destination table and turns them into steps. All that is wrong is reported at once.
+//! Checks the fills of one destination table and turns them into steps. All that is wrong is reported at
+//! once.
 //!
 //! Sees types, never rows.
 

@@ -30,6 +30,7 @@ pub(crate) fn encode(value: &Value, into: &Wire, element: Option<u32>) -> Result
         (Value::String(_), Scalar::Bool | Scalar::Int2 | Scalar::Int4 | Scalar::Int8) => {
             Err("write it without quotes".to_owned())
         }
+        (Value::String(text), Scalar::Date | Scalar::Time | Scalar::Timestamp) => exactly(text, scalar),
         (Value::String(text), _) => parse(text, scalar),
         (Value::Bool(truth), Scalar::Bool | Scalar::Json | Scalar::Jsonb) => {
             parse(&truth.to_string(), scalar)
@@ -41,13 +42,23 @@ pub(crate) fn encode(value: &Value, into: &Wire, element: Option<u32>) -> Result
     }
 }
 
-/// A map's key as the wire form of the column that is looked up, if that column ever spells a value so. The wire form is
-/// what rows are looked up by: for these types equal spellings and equal bytes are the same.
+/// A map's key as the wire form of the column that is looked up, if that column ever spells a value so. The
+/// wire form is what rows are looked up by: for these types equal spellings and equal bytes are the same.
 pub(crate) fn key(key: &str, scalar: Scalar) -> Option<Vec<u8>> {
-    let wire = parse(key, scalar).ok()?;
+    exactly(key, scalar).ok()
+}
+
+/// Parses what is spelled as the type spells it; so no part of the text can be passed over.
+fn exactly(text: &str, scalar: Scalar) -> Result<Vec<u8>, Why> {
+    let wire = parse(text, scalar)?;
     let mut spelled = Vec::new();
-    Speller::of_wire(&scalar.into())?.text(&wire, &mut spelled).ok()?;
-    (spelled == key.as_bytes()).then_some(wire)
+    if let Some(speller) = Speller::of_wire(&scalar.into()) {
+        speller.text(&wire, &mut spelled).map_err(|error| error.to_string())?;
+    }
+    if spelled == text.as_bytes() {
+        return Ok(wire);
+    }
+    Err(format!("it would be read as {}", String::from_utf8_lossy(&spelled)))
 }
 
 /// Whether a map can look up values of the type.
@@ -322,6 +333,11 @@ mod tests {
         assert!(wire(7, Scalar::Text).is_err());
         assert!(wire("{", Scalar::Json).is_err());
         assert!(wire("2000-01-01T00:00:00", Scalar::Timestamptz).is_err());
+        for text in ["2000-01-02T08:00:00", "2000-1-2", "08:00:00"] {
+            assert!(wire(text, Scalar::Date).is_err(), "{text}");
+        }
+        let offset = wire("2000-01-02T08:00:00+02:00", Scalar::Timestamp);
+        assert_eq!(offset, Err("it would be read as 2000-01-02T08:00:00".to_owned()));
         assert!(wire((1 << 53) + 1, Scalar::Float8).is_err());
         assert!(wire("a\0b", Scalar::Text).is_err());
     }

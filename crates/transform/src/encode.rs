@@ -1,7 +1,7 @@
 //! Runs a compiled transform: one canonical row in, one tuple of a binary `COPY` out.
 //!
-//! The hot path: plain columns are copied with their lengths, neighbours in one piece; nothing is allocated for a row but what
-//! the output buffer grows by. Whether fills suit their columns was decided in `compile`.
+//! The hot path: plain columns are copied with their lengths, neighbours in one piece; nothing is allocated
+//! for a row but what the output buffer grows by. Whether fills suit their columns was decided in `compile`.
 
 use std::{
     fmt,
@@ -97,8 +97,8 @@ pub(crate) struct Step {
     pub(crate) op: Op,
 }
 
-/// A column that is filled from a sequence. Its place among [`Transform::sequences`] is the place of its value in
-/// what `encode_with` is given.
+/// A column that is filled from a sequence. Its place among [`Transform::sequences`] is the place of its
+/// value in what `encode_with` is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SequenceColumn {
     /// Place among [`Transform::columns`].
@@ -195,7 +195,8 @@ impl Transform {
         self.tuple(&Input { user, row: fields, drawn }, &mut scratch.work, out)
     }
 
-    /// Appends one tuple for a row given as its canonical bytes (each field behind its length): the fastest way in.
+    /// Appends one tuple for a row given as its canonical bytes (each field behind its length): the fastest
+    /// way in.
     ///
     /// # Errors
     ///
@@ -213,11 +214,13 @@ impl Transform {
         self.tuple(&Input { user, row: &row, drawn }, work, out)
     }
 
-    /// The value of one sent column, or `None` for NULL: what a `derived` column must equal when it is read back.
+    /// The value of one sent column, or `None` for NULL: what a `derived` column must equal when it is read
+    /// back.
     ///
     /// # Errors
     ///
-    /// Where the value cannot be computed from the row (a drawn one, or no such column), or cannot be written.
+    /// Where the value cannot be computed from the row (a drawn one, or no such column), or cannot be
+    /// written.
     pub fn encode_derived(
         &self,
         name: &str,
@@ -233,14 +236,15 @@ impl Transform {
         Ok(value.map(<[u8]>::to_vec))
     }
 
-    /// The place among the sent columns of one that can be recomputed and compared; `None` where there is no such column, or
-    /// its value is drawn, or Postgres would spell the JSON in it otherwise.
+    /// The place among the sent columns of one that can be recomputed and compared; `None` where there is no
+    /// such column, or its value is drawn, or Postgres would spell the JSON in it otherwise.
     pub fn derived(&self, name: &str) -> Option<usize> {
         let column = self.columns.iter().position(|sent| sent == name)?;
         self.single[column].op.is_recomputed().then_some(column)
     }
 
-    /// Whether the sent column at `column` (of [`derived`](Self::derived)), recomputed from a row that was read back, is `read`.
+    /// Whether the sent column at `column` (of [`derived`](Self::derived)), recomputed from a row that was
+    /// read back, is `read`.
     ///
     /// # Errors
     ///
@@ -398,8 +402,8 @@ fn put_copy(value: Option<&[u8]>, out: &mut BytesMut) -> Applied {
     Applied::Value
 }
 
-/// Names the element type as the destination numbers it, in an array's header: number of dimensions, has-null flag,
-/// element type.
+/// Names the element type as the destination numbers it, in an array's header: number of dimensions, has-null
+/// flag, element type.
 fn rename_elements(array: &mut [u8], element: [u8; 4]) -> Result<(), RowProblem> {
     array.get_mut(8..12).ok_or(RowProblem::Malformed)?.copy_from_slice(&element);
     Ok(())
@@ -535,7 +539,8 @@ fn put_rust<R: Fields + ?Sized>(
         &many[..]
     };
     value.clear();
-    // Somebody else's code: its panic is this row's error and not the worker's end. The buffer is cleared before each use.
+    // Somebody else's code: its panic is this row's error and not the worker's end. The buffer is cleared
+    // before each use.
     let applied = catch_unwind(AssertUnwindSafe(|| transform.apply(given, value)));
     let applied = applied.map_err(|_| RowProblem::Panicked)?.map_err(RowProblem::Refused)?;
     out.extend_from_slice(value);

@@ -173,7 +173,7 @@ pub enum RowProblem {
     /// A Rust transform panicked.
     #[error("the transform panicked")]
     Panicked,
-    /// A value of more than 2 GiB.
-    #[error("the value is longer than 2 GiB")]
+    /// A value that Postgres could not store: of 1 GiB or more.
+    #[error("the value is longer than 1 GiB")]
     TooLong,
 }

@@ -1,4 +1,5 @@
-//! What a plan says about one destination column: the fill, its constants, and the column as the catalogue describes it.
+//! What a plan says about one destination column: the fill, its constants, and the column as the catalogue
+//! describes it.
 //!
 //! Only the vocabulary: whether a fill suits its column is decided in `compile`.
 
@@ -58,7 +59,8 @@ pub enum Fill {
     },
 }
 
-/// A scalar as a plan file spells it. There is no NULL: a column that is to be NULL is left out of the plan's fills.
+/// A scalar as a plan file spells it. There is no NULL: a column that is to be NULL is left out of the plan's
+/// fills.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A quoted string.

@@ -1,8 +1,8 @@
 //! Fills: how a canonical row becomes a destination row, from binary wire to binary wire.
 //!
-//! [`Transform::compile`] checks the fills of one destination table against an entity's layout and the catalogue,
-//! and turns them into a flat list of operations; [`Transform::encode`] runs them for one row and appends one tuple
-//! of a binary `COPY`. What each fill writes, byte by byte, is in `docs/transforms.md`.
+//! [`Transform::compile`] checks the fills of one destination table against an entity's layout and the
+//! catalogue, and turns them into a flat list of operations; [`Transform::encode`] runs them for one row and
+//! appends one tuple of a binary `COPY`. What each fill writes, byte by byte, is in `docs/transforms.md`.
 //!
 //! This crate does no input or output, asks no catalogue and knows no plan files.
 

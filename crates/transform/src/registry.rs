@@ -15,9 +15,9 @@ pub enum Applied {
     Null,
 }
 
-/// A transform that SQL cannot say: some canonical columns in, one destination column out, both in Postgres' binary
-/// send format. It must be pure: the same input has the same output in every process and at any time, or the read-back will not
-/// equal what was hashed.
+/// A transform that SQL cannot say: some canonical columns in, one destination column out, both in Postgres'
+/// binary send format. It must be pure: the same input has the same output in every process and at any time,
+/// or the read-back will not equal what was hashed.
 pub trait RowTransform: Send + Sync {
     /// The canonical types that it reads, in the order of the plan's `from`.
     fn inputs(&self) -> Vec<Type>;

@@ -1,4 +1,5 @@
-//! Arrays as JSON arrays, one level for each dimension; lower bounds are not told, as `to_json` does not tell them.
+//! Arrays as JSON arrays, one level for each dimension; lower bounds are not told, as `to_json` does not tell
+//! them.
 
 use bytes::{Buf, BufMut};
 
@@ -34,7 +35,8 @@ fn header(rest: &mut &[u8], lengths: &mut [i32; MAX_DIMENSIONS]) -> Result<usize
     for length in lengths.get_mut(..dimensions).ok_or(Malformed)? {
         *length = int(rest)?;
         let _lower_bound = int(rest)?;
-        // An empty array has no dimensions; an empty dimension inside a long one would be spelled without end.
+        // An empty array has no dimensions; an empty dimension inside a long one would be spelled without
+        // end.
         if *length <= 0 {
             return Err(Malformed);
         }

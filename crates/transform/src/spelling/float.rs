@@ -1,8 +1,8 @@
-//! Floats as Postgres spells them with `extra_float_digits` 1: the shortest decimal that names the float, and of two equally
-//! near ones the even one.
+//! Floats as Postgres spells them with `extra_float_digits` 1: the shortest decimal that names the float, and
+//! of two equally near ones the even one.
 //!
-//! The standard library finds the digits. Where its choice and Postgres' differ (at exact ties, about one float in
-//! ten thousand) the digits are taken again.
+//! The standard library finds the digits. Where its choice and Postgres' differ (at exact ties, about one
+//! float in ten thousand) the digits are taken again.
 
 use std::fmt::{self, LowerExp, Write as _};
 
@@ -71,8 +71,9 @@ impl Binary {
         Self { mantissa: fraction | 1 << bits, power: exponent - bias }
     }
 
-    /// Whether this is `number` × 10^`exponent`. Both sides are taken apart into an odd factor and a power of two. They fit,
-    /// since neither a mantissa nor a number of 18 digits can hold a higher power of five than the 25th.
+    /// Whether this is `number` × 10^`exponent`. Both sides are taken apart into an odd factor and a power of
+    /// two. They fit, since neither a mantissa nor a number of 18 digits can hold a higher power of five than
+    /// the 25th.
     fn equals(self, number: u64, exponent: i32) -> bool {
         if number == 0 || self.mantissa == 0 || exponent.abs() > 25 {
             return false;
@@ -84,8 +85,8 @@ impl Binary {
         left == right && self.power + twos(self.mantissa) == exponent + twos(number)
     }
 
-    /// Whether the decimal lies exactly between this and a neighbour. Reading it gives this float if the mantissa
-    /// is even; Rust spells floats so, Postgres does not.
+    /// Whether the decimal lies exactly between this and a neighbour. Reading it gives this float if the
+    /// mantissa is even; Rust spells floats so, Postgres does not.
     fn has_midpoint(self, decimal: &Decimal) -> bool {
         let Self { mantissa, power } = self;
         if mantissa % 2 == 1 || mantissa == 0 {
@@ -242,7 +243,8 @@ impl Decimal {
     }
 }
 
-/// Room on the stack for one float in scientific notation: sign, 17 digits, point, `e`, sign and three digits.
+/// Room on the stack for one float in scientific notation: sign, 17 digits, point, `e`, sign and three
+/// digits.
 #[derive(Default)]
 struct Buffer {
     bytes: [u8; 24],

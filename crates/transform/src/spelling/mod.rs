@@ -1,8 +1,9 @@
-//! The one text spelling of each value, from its binary wire form: what maps look up, what UUIDv5 names are made
-//! of, and what goes into JSON objects.
+//! The one text spelling of each value, from its binary wire form: what maps look up, what UUIDv5 names are
+//! made of, and what goes into JSON objects.
 //!
-//! The spelling is that of `to_json(value)`, unquoted, in a session with `TimeZone` UTC: see `docs/transforms.md`. Text that
-//! Postgres never sends (a wrong length, no UTF-8) is an error and never a panic. Nothing is parsed here.
+//! The spelling is that of `to_json(value)`, unquoted, in a session with `TimeZone` UTC: see
+//! `docs/transforms.md`. Text that Postgres never sends (a wrong length, no UTF-8) is an error and never a
+//! panic. Nothing is parsed here.
 
 mod array;
 mod float;
@@ -28,8 +29,8 @@ pub struct Malformed;
 pub enum Style {
     /// As `to_json` and `json_build_object` spell it.
     Json,
-    /// As `to_jsonb` and `jsonb_build_object` spell it, so that what is read back compares equal byte by byte. A `json` value
-    /// inside is the exception: it is embedded as it stands.
+    /// As `to_jsonb` and `jsonb_build_object` spell it, so that what is read back compares equal byte by
+    /// byte. A `json` value inside is the exception: it is embedded as it stands.
     Jsonb,
 }
 
@@ -41,7 +42,8 @@ pub struct Speller {
 }
 
 impl Speller {
-    /// The speller of a type, or nothing where the type has no spelling (interval, inet, ranges and the like).
+    /// The speller of a type, or nothing where the type has no spelling (interval, inet, ranges and the
+    /// like).
     pub fn of(ty: Type) -> Option<Self> {
         Self::of_wire(&Wire::of_type(ty))
     }

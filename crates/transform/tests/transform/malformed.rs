@@ -52,7 +52,8 @@ fn everything() -> Transform {
     Transform::compile(&layout, &Type::INT8, &fills).unwrap()
 }
 
-/// Bytes that are sometimes nearly right: the lengths of real values, and the beginnings of arrays and numerics.
+/// Bytes that are sometimes nearly right: the lengths of real values, and the beginnings of arrays and
+/// numerics.
 fn field() -> impl Strategy<Value = Option<Vec<u8>>> {
     let near = prop_oneof![
         vec(any::<u8>(), 0..40),

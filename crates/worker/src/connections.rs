@@ -29,21 +29,46 @@ pub(crate) struct Databases {
 
 impl Databases {
     pub(crate) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let open = |role: &'static str, server: Server| -> anyhow::Result<Database> {
-            let database = Database::new(role, settings.url(server)?)?;
-            Ok(database.with_timeouts(timeouts(settings)).with_ca_file(settings.postgres.ca_file.clone()))
-        };
         Ok(Self {
-            primary: open("legacy primary", Server::LegacyPrimary)?,
-            replica: open("legacy replica", Server::LegacyReplica)?,
-            destination: open("destination", Server::Destination)?,
-            identity: open("identity", Server::Identity)?,
+            primary: database(settings, Server::LegacyPrimary)?,
+            replica: database(settings, Server::LegacyReplica)?,
+            destination: database(settings, Server::Destination)?,
+            identity: database(settings, Server::Identity)?,
         })
     }
 
     pub(crate) fn all(&self) -> [&Database; 4] {
         [&self.primary, &self.replica, &self.destination, &self.identity]
     }
+}
+
+/// How one of the databases is reached; Redis is none.
+pub fn database(settings: &Settings, server: Server) -> anyhow::Result<Database> {
+    let role = match server {
+        Server::LegacyPrimary => "legacy primary",
+        Server::LegacyReplica => "legacy replica",
+        Server::Destination => "destination",
+        Server::Identity => "identity",
+        Server::Redis => anyhow::bail!("redis is no database"),
+    };
+    let database = Database::new(role, settings.url(server)?)?;
+    Ok(database.with_timeouts(timeouts(settings)).with_ca_file(settings.postgres.ca_file.clone()))
+}
+
+/// Identity, its truth through at most `sessions` sessions.
+pub fn identity(settings: &Settings, sessions: usize) -> anyhow::Result<Identity> {
+    let mut mirror = MirrorOptions::new(settings.url(Server::Redis)?.clone());
+    mirror.prefix.clone_from(&settings.redis.prefix);
+    let truth = Truth::new(database(settings, Server::Identity)?.pool(sessions));
+    Ok(Identity::new(truth, Mirror::new(&mirror)?))
+}
+
+/// How Redis is reached.
+pub fn redis(settings: &Settings) -> anyhow::Result<RedisTarget> {
+    let mut target =
+        RedisTarget::new(settings.url(Server::Redis)?.clone()).with_prefix(settings.redis.prefix.as_str());
+    target.ca_file.clone_from(&settings.redis.ca_file);
+    Ok(target)
 }
 
 fn timeouts(settings: &Settings) -> Timeouts {
@@ -58,10 +83,7 @@ fn timeouts(settings: &Settings) -> Timeouts {
 
 /// The line to Redis.
 pub(crate) fn line(settings: &Settings) -> anyhow::Result<Arc<Line>> {
-    let mut target =
-        RedisTarget::new(settings.url(Server::Redis)?.clone()).with_prefix(settings.redis.prefix.as_str());
-    target.ca_file.clone_from(&settings.redis.ca_file);
-    Ok(Arc::new(Line::new(target)?))
+    Ok(Arc::new(Line::new(redis(settings)?)?))
 }
 
 /// The engine over those databases.
@@ -72,15 +94,12 @@ pub(crate) fn engine(
 ) -> anyhow::Result<Engine> {
     let sessions = settings.worker.concurrency * SESSIONS_A_BATCH + SPARE_SESSIONS;
     let destination = databases.destination.clone().pool(sessions);
-    let mut mirror = MirrorOptions::new(settings.url(Server::Redis)?.clone());
-    mirror.prefix.clone_from(&settings.redis.prefix);
-    let truth = Truth::new(databases.identity.clone().pool(sessions));
     Ok(Engine {
         primary: databases.primary.clone().pool(sessions),
         replica: databases.replica.clone().pool(sessions),
         tracking: Tracking::new(destination.clone()),
         destination,
-        identity: Identity::new(truth, Mirror::new(&mirror)?),
+        identity: identity(settings, sessions)?,
         plans: Plans::new(transforms),
         options: options(settings),
     })

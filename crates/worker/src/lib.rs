@@ -6,7 +6,7 @@
 
 mod arguments;
 mod batch;
-mod connections;
+pub mod connections;
 mod cooldown;
 mod driver;
 mod duties;

@@ -58,7 +58,7 @@ impl Lifecycle {
     /// Listens for signals from now on; what has begun by the first one gets `deadline` to finish.
     ///
     /// Called before anything is begun, so that no signal finds the default handler, which would kill.
-    pub(crate) fn listen(&self, deadline: Duration) -> io::Result<()> {
+    pub fn listen(&self, deadline: Duration) -> io::Result<()> {
         let signals =
             Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
         tokio::spawn(self.clone().obey(signals, deadline));

@@ -48,7 +48,7 @@ pub fn stage_main_with(stage: StageName, transforms: Registry) -> ExitCode {
         StageName::Complete => ("handover-complete", "Lets verified users onto the new system"),
         StageName::Rollback => ("handover-rollback", "Takes completed users back to legacy"),
     };
-    run(program, about, async move |process| process.work(stage, transforms).await)
+    run(program, about, async move |process| Box::pin(process.work(stage, transforms)).await)
 }
 
 /// The reconciler's program, with the stock transforms only.
@@ -60,7 +60,7 @@ pub fn reconcile_main() -> ExitCode {
 pub fn reconcile_main_with(transforms: Registry) -> ExitCode {
     let about =
         "Puts back what is missing, ends overdue pauses, and keeps queues and Identity's mirror right";
-    run("handover-reconcile", about, async move |process| process.reconcile(transforms).await)
+    run("handover-reconcile", about, async move |process| Box::pin(process.reconcile(transforms)).await)
 }
 
 /// Arguments, settings, logging, runtime; then `main`.
@@ -211,5 +211,6 @@ impl Process {
 }
 
 async fn drive<S: Step>(step: S, worker: Arc<Worker>) {
-    Driver::new(step, worker).run().await;
+    // Boxed: the future holds a whole stage's, and would lie on the stack of each that holds it.
+    Box::pin(Driver::new(step, worker).run()).await;
 }

@@ -115,7 +115,7 @@ impl Vitals {
     }
 
     /// Why the driver is not ready, if it is not: what readiness shows.
-    pub(crate) fn complaint(&self) -> Option<String> {
+    pub fn complaint(&self) -> Option<String> {
         let state = self.lock();
         match (state.phase, &state.trouble) {
             (Phase::Draining, _) => Some("draining".to_owned()),

@@ -85,6 +85,11 @@ impl Error {
         }
     }
 
+    /// Whether the server could not be reached at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(&self.kind, Kind::Connection(_))
+    }
+
     /// Whether the data or the schema, not the weather, is at fault: trying again cannot help, but another
     /// user's data may pass.
     pub fn is_data(&self) -> bool {

@@ -37,7 +37,10 @@ pub async fn migrate(
         match known.iter().find(|row| row.get::<_, &str>(0) == *name) {
             Some(row) if row.get::<_, &[u8]>(1) == hash => {}
             Some(_) => {
-                return Err(Error::config(role, format!("schema step {name} was applied in another version")));
+                return Err(Error::config(
+                    role,
+                    format!("schema step {name} was applied in another version"),
+                ));
             }
             None => {
                 transaction.batch_execute(sql).await?;

@@ -6,7 +6,6 @@
 
 use crate::Error;
 use crate::account::Account;
-use crate::options::Server;
 use crate::process::Identity;
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -51,9 +50,14 @@ impl Root {
         self.kept = false;
     }
 
-    /// Notes a server's process, so that a later sweep can end it.
-    pub(crate) fn note(&self, server: Server, process: Identity) -> Result<(), Error> {
-        let file = self.path.join(format!("{}.pid", server.name()));
+    /// The noted processes that are alive.
+    pub(crate) fn processes(&self) -> Vec<Identity> {
+        servers(&self.path).into_iter().filter(|process| process.is_alive()).collect()
+    }
+
+    /// Notes a process of that name, so that a later sweep can end it.
+    pub(crate) fn note(&self, name: &str, process: Identity) -> Result<(), Error> {
+        let file = self.path.join(format!("{name}.pid"));
         std::fs::write(&file, process.to_string()).map_err(Error::io("write", file))
     }
 }
@@ -105,9 +109,12 @@ fn is_mine(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_dir() && (me.is_root() || found.uid() == me.as_raw()))
 }
 
+/// The processes noted in a folder: the servers, and what its owner started on them.
 fn servers(path: &Path) -> Vec<Identity> {
-    let files = Server::ALL.map(|server| path.join(format!("{}.pid", server.name())));
-    files.iter().filter_map(|file| Identity::parse(&std::fs::read_to_string(file).ok()?)).collect()
+    let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
+    let files = entries.flatten().map(|entry| entry.path());
+    let noted = files.filter(|file| file.extension().is_some_and(|extension| extension == "pid"));
+    noted.filter_map(|file| Identity::parse(&std::fs::read_to_string(file).ok()?)).collect()
 }
 
 fn destroy(path: &Path) {

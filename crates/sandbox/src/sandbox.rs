@@ -110,7 +110,7 @@ impl Sandbox {
         let identity = Identity::of(child.id());
         self.children.insert(server, child);
         // One that has ended already is noticed when it is waited for.
-        identity.map_or(Ok(()), |identity| self.root.note(server, identity))
+        identity.map_or(Ok(()), |identity| self.root.note(server.name(), identity))
     }
 
     /// Waits until a server of ours answers.
@@ -201,12 +201,18 @@ impl Sandbox {
         Ok(url)
     }
 
+    /// Notes a process that works on these servers, so that it is swept with them if their owner is killed, and
+    /// ended with them where they are kept.
+    pub fn adopt(&self, name: &str, pid: u32) -> Result<(), Error> {
+        Identity::of(pid).map_or(Ok(()), |process| self.root.note(name, process))
+    }
+
     /// Leaves all servers running after this process has ended, until [`crate::stop_kept`].
     pub fn keep(mut self) -> Result<Kept, Error> {
         self.root.keep()?;
         self.keep = true;
         let root = self.root().to_owned();
-        let pids: Vec<String> = self.children.values().map(|child| child.id().to_string()).collect();
+        let pids: Vec<String> = self.root.processes().iter().map(|process| process.pid.to_string()).collect();
         let stop = format!("kill -INT {}; sleep 1; rm -rf {}", pids.join(" "), root.display());
         Ok(Kept { root, stop })
     }

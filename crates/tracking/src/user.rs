@@ -103,3 +103,29 @@ fn attempt(row: &Row) -> AttemptRecord {
         reason: row.get(12),
     }
 }
+
+/// What is needed to recompute a digest.
+#[derive(Clone)]
+pub struct Secret {
+    /// The plan the attempt was pinned to.
+    pub plan_id: i32,
+    /// The attempt's secret 64 bytes.
+    pub key_block: [u8; 64],
+    /// The digest it was completed with, in hex.
+    pub digest: String,
+}
+
+impl Tracking {
+    /// The key block and digest of the user's last attempt that was copied.
+    pub async fn last_secret(&self, migration: &str, user: &str) -> Result<Option<Secret>, Error> {
+        let sql = "SELECT a.plan_id, a.key_block, encode(a.digest, 'hex') FROM handover.attempt a
+             JOIN handover.migration g ON g.id = a.migration_id
+            WHERE g.name = $1 AND a.user_key = $2 AND a.digest IS NOT NULL AND a.kind = 'move' ORDER BY a.attempt DESC LIMIT 1";
+        let Some(row) = self.pool.get().await?.query_opt(sql, &[&migration, &user]).await? else {
+            return Ok(None);
+        };
+        let damaged = |_| Error::Damaged("a key block's length".to_owned());
+        let key_block = row.get::<_, Vec<u8>>(1).try_into().map_err(damaged)?;
+        Ok(Some(Secret { plan_id: row.get(0), key_block, digest: row.get(2) }))
+    }
+}

@@ -1,0 +1,328 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::commands::demo::DemoArgs;
+use crate::users::UserArgs;
+
+/// Moves users from a legacy Postgres system to a new one, a user at a time, while everybody else keeps working
+#[derive(Parser, Debug)]
+#[command(name = "handover", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or settings, 3 findings or users who failed, \
+4 not found, 5 refused or not confirmed, 6 a server cannot be reached, 130 interrupted.\n\
+Settings: config/handover.toml, then HANDOVER_SECTION__KEY from the environment (docs/configuration.md)."
+)]
+pub(crate) struct Args {
+    /// Settings file
+    #[arg(long, global = true, value_name = "FILE", env = "HANDOVER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print results as JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Answer yes to every question
+    #[arg(long, short, global = true)]
+    pub(crate) yes: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    pub(crate) fn forced(self) -> Option<bool> {
+        match self {
+            Self::Auto => None,
+            Self::Always => Some(true),
+            Self::Never => Some(false),
+        }
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Create or update the schemas in the destination and in Identity's database, and register the plans
+    #[command(
+        after_help = "Example:\n  handover init\n\nRepeating it is harmless. A plan that has changed on disk is \
+checked and registered anew; attempts in progress keep the plan they began with."
+    )]
+    Init(InitArgs),
+    /// Check and show plans
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Make cohorts and choose their users
+    #[command(subcommand)]
+    Cohort(CohortCommand),
+    /// Start a cohort's users on their way
+    #[command(
+        after_help = "Examples:\n  handover launch pilot --limit 50\n  handover launch pilot\n\nLaunching \
+again does nothing to users who were launched before."
+    )]
+    Launch(LaunchArgs),
+    /// Show how far cohorts have come
+    #[command(
+        after_help = "Examples:\n  handover status\n  handover status pilot --watch\n  handover status pilot --json \
+| jq .users.completed"
+    )]
+    Status(StatusArgs),
+    /// Begin nobody new of a cohort; users on their way finish
+    #[command(after_help = "Example:\n  handover hold pilot --reason \"invoices look odd\"")]
+    Hold(HoldArgs),
+    /// Let a held cohort go on
+    #[command(after_help = "Example:\n  handover release pilot")]
+    Release(CohortArg),
+    /// Take a cohort's queued users back to where they were; users on their way finish
+    #[command(after_help = "Example:\n  handover cancel pilot --yes")]
+    Cancel(CohortArg),
+    /// Queue a cohort's failed users again
+    #[command(
+        after_help = "Examples:\n  handover retry pilot\n  handover retry pilot 42 43\n  handover retry pilot --rolled-back"
+    )]
+    Retry(RetryArgs),
+    /// Take completed users back to legacy, if neither side has changed since
+    #[command(
+        after_help = "Examples:\n  handover rollback pilot 42 43\n  handover rollback pilot --file users.txt\n  \
+handover rollback pilot --all --yes"
+    )]
+    Rollback(RollbackArgs),
+    /// Look at one user
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Show what the queues hold and who works on them
+    #[command(after_help = "Example:\n  handover queues")]
+    Queues,
+    /// Look at, retry or drop jobs that were given up
+    #[command(subcommand)]
+    Dead(DeadCommand),
+    /// Ask Identity, enter sign-ups, rebuild or verify the mirror
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Print the SQL by which users' digests can be recomputed in psql, without handover
+    #[command(
+        after_help = "Example:\n  handover audit-sql invoice-reminders 42 --side source | psql \"$REPLICA_URL\""
+    )]
+    AuditSql(AuditSqlArgs),
+    /// Print a shell completion script
+    #[command(after_help = "Example:\n  handover completions bash > /etc/bash_completion.d/handover")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Move users of a worked example on private throw-away servers, and show it
+    #[command(
+        after_help = "Examples:\n  handover demo\n  handover demo --users 20000\n  handover demo --users 200 --keep"
+    )]
+    Demo(DemoArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct InitArgs {
+    /// Register the plans without checking them against the databases
+    #[arg(long)]
+    pub(crate) no_check: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct CohortArg {
+    /// The cohort's name
+    pub(crate) cohort: String,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum PlanCommand {
+    /// Prove a plan against the live databases
+    #[command(
+        after_help = "Examples:\n  handover plan check config/plans/invoice-reminders\n  handover plan check   \
+(every plan in the plans folder)\n\nExits with 3 where there are errors."
+    )]
+    Check {
+        /// The plan's folder; every plan in the plans folder where none is given
+        folder: Option<PathBuf>,
+        /// Only read the files; connect to nothing
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Show what a plan moves
+    #[command(after_help = "Example:\n  handover plan show config/plans/invoice-reminders")]
+    Show {
+        /// The plan's folder
+        folder: PathBuf,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum CohortCommand {
+    /// Make an empty cohort
+    #[command(after_help = "Example:\n  handover cohort create pilot --migration invoice-reminders")]
+    Create {
+        /// Its name, unique in the installation
+        cohort: String,
+        /// The migration that its users pass through
+        #[arg(long, short)]
+        migration: String,
+    },
+    /// Add users to a cohort
+    #[command(
+        after_help = "Examples:\n  handover cohort add pilot 42 43\n  handover cohort add pilot --file users.txt\n  \
+psql -Atc 'select id from users' | handover cohort add pilot --file -\n\nA file is added whole or not at all. \
+Repeated users, users of another cohort and users born on the new system are reported and left out."
+    )]
+    Add {
+        /// The cohort's name
+        cohort: String,
+        #[command(flatten)]
+        users: UserArgs,
+    },
+    /// Remove users who were never launched
+    #[command(after_help = "Example:\n  handover cohort remove pilot 42")]
+    Remove {
+        /// The cohort's name
+        cohort: String,
+        #[command(flatten)]
+        users: UserArgs,
+    },
+    /// List the cohorts
+    #[command(after_help = "Example:\n  handover cohort list")]
+    List,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LaunchArgs {
+    /// The cohort's name
+    pub(crate) cohort: String,
+    /// Only so many users more, in the order they were added
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) limit: Option<i64>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct StatusArgs {
+    /// The cohort's name; all cohorts where none is given
+    pub(crate) cohort: Option<String>,
+    /// Go on until everybody who was launched is done
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct HoldArgs {
+    /// The cohort's name
+    pub(crate) cohort: String,
+    /// Why, for those who look at the status
+    #[arg(long, default_value = "held by an operator")]
+    pub(crate) reason: String,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RetryArgs {
+    /// The cohort's name
+    pub(crate) cohort: String,
+    #[command(flatten)]
+    pub(crate) users: UserArgs,
+    /// Those who were rolled back, in place of those who failed
+    #[arg(long)]
+    pub(crate) rolled_back: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RollbackArgs {
+    /// The cohort's name
+    pub(crate) cohort: String,
+    #[command(flatten)]
+    pub(crate) users: UserArgs,
+    /// Every completed user of the cohort
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum UserCommand {
+    /// Show a user's state and attempts, in tracking and in Identity
+    #[command(after_help = "Example:\n  handover user show 42")]
+    Show {
+        /// The user
+        user: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DeadCommand {
+    /// List jobs that were given up, with their errors
+    #[command(after_help = "Examples:\n  handover dead list\n  handover dead list copy --json")]
+    List {
+        /// The stage; all where none is given
+        stage: Option<String>,
+        /// How many of each stage
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Send the users of given-up jobs on their way again
+    #[command(after_help = "Example:\n  handover dead retry copy")]
+    Retry {
+        /// The stage
+        stage: String,
+    },
+    /// Forget given-up jobs; their users stay as they are
+    #[command(after_help = "Example:\n  handover dead drop copy --yes")]
+    Drop {
+        /// The stage
+        stage: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum IdentityCommand {
+    /// Show where a user lives, from the truth and from the mirror
+    #[command(after_help = "Example:\n  handover identity get 42")]
+    Get {
+        /// The user
+        user: String,
+    },
+    /// Enter a sign-up that is born on the new system
+    #[command(
+        after_help = "Examples:\n  handover identity enroll 90001\n  handover identity enroll 90001 --migration invoice-reminders"
+    )]
+    Enroll {
+        /// The user
+        user: String,
+        /// The migrations; every registered one where none is given
+        #[arg(long, short)]
+        migration: Vec<String>,
+    },
+    /// Write every user's state to the mirror again
+    #[command(after_help = "Example:\n  handover identity rebuild-mirror")]
+    RebuildMirror,
+    /// Compare the mirror with the truth
+    #[command(after_help = "Example:\n  handover identity verify-mirror\n\nExits with 3 where they differ.")]
+    VerifyMirror,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct AuditSqlArgs {
+    /// The migration
+    pub(crate) migration: String,
+    /// The user
+    pub(crate) user: String,
+    /// Which database the SQL is for
+    #[arg(long, value_enum)]
+    pub(crate) side: Side,
+}
+
+/// Which side an audit query is for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Side {
+    Source,
+    Destination,
+}

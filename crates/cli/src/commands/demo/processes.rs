@@ -1,0 +1,115 @@
+//! The worker processes of a demonstration: the binaries beside this one, with the sandbox's addresses.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use handover_sandbox::Sandbox;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+/// One process a stage, two of `copy`, and the reconciler.
+const WORKERS: [&str; 7] = ["pause", "copy", "copy", "verify", "complete", "rollback", "reconcile"];
+
+/// How long a worker may take to drain.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// The workers. Dropping them kills them.
+pub(crate) struct Workers(Vec<(String, Child)>);
+
+/// How the sandbox is reached, as settings in the environment. A sandbox has no writers to drain, so the
+/// fixed drain is short, unless the environment says otherwise.
+pub(crate) fn environment(sandbox: &Sandbox) -> Vec<(String, String)> {
+    let mut variables: Vec<(String, String)> = [
+        ("HANDOVER_LEGACY__PRIMARY_URL", sandbox.legacy_url()),
+        ("HANDOVER_LEGACY__REPLICA_URL", sandbox.replica_url()),
+        ("HANDOVER_DESTINATION__URL", sandbox.destination_url()),
+        ("HANDOVER_IDENTITY__URL", sandbox.identity_url()),
+        ("HANDOVER_REDIS__URL", sandbox.redis_url()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec();
+    let drain = "HANDOVER_PAUSE__DRAIN";
+    if std::env::var_os(drain).is_none() {
+        variables.push((drain.to_owned(), "20ms".to_owned()));
+    }
+    variables
+}
+
+impl Workers {
+    /// Starts them; each logs into the sandbox's folder.
+    pub(crate) fn start(sandbox: &Sandbox) -> Result<Self> {
+        let mut workers = Vec::new();
+        for (nth, stage) in WORKERS.iter().enumerate() {
+            let name = format!("{stage}-{nth}");
+            let log = sandbox.root().join(format!("{name}.log"));
+            let log = File::create(&log).with_context(|| format!("failed to write {}", log.display()))?;
+            let program = program(stage)?;
+            let child = Command::new(&program)
+                .envs(environment(sandbox))
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                // Ctrl-C at the terminal is for the demonstration, which then stops its workers itself.
+                .process_group(0)
+                .kill_on_drop(true)
+                .spawn()
+                .with_context(|| format!("failed to start {}", program.display()))?;
+            if let Some(pid) = child.id() {
+                sandbox.adopt(&name, pid)?;
+            }
+            workers.push((name, child));
+        }
+        super::say(&format!("started {} worker processes: {}", workers.len(), WORKERS.join(", ")));
+        Ok(Self(workers))
+    }
+
+    /// SIGTERM, and then waits until each has drained.
+    pub(crate) async fn stop(mut self) {
+        for (_, child) in &self.0 {
+            if let Some(pid) = child.id() {
+                // It may have ended by itself.
+                let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
+            }
+        }
+        for (name, child) in &mut self.0 {
+            if tokio::time::timeout(DRAIN, child.wait()).await.is_err() {
+                crate::output::warning(&format!("{name} did not drain in time and is killed"));
+            }
+        }
+    }
+
+    /// Lets them outlive this process.
+    pub(crate) fn detach(self) {
+        for (_, child) in self.0 {
+            std::mem::forget(child);
+        }
+    }
+}
+
+fn program(stage: &str) -> Result<PathBuf> {
+    let folder = std::env::current_exe().context("failed to find this program's folder")?;
+    let path = folder.with_file_name(format!("handover-{stage}"));
+    anyhow::ensure!(path.is_file(), "{} is missing: build it with `cargo build --release`", path.display());
+    Ok(path)
+}
+
+/// Lines with which to look around.
+pub(crate) fn look_around(sandbox: &Sandbox) -> String {
+    let (destination, identity) = (sandbox.destination_url(), sandbox.identity_url());
+    let redis = sandbox.redis_url();
+    format!(
+        "\nlook around (while the servers run: --keep):\n  \
+         psql {destination} -c 'select outcome, count(*) from handover.attempt group by 1'\n  \
+         psql {destination} -c 'select * from reminders.reminder limit 5'\n  \
+         psql {identity} -c 'select * from identity.users limit 5'\n  \
+         redis-cli -u {redis} hget handover:identity 1\n  \
+         redis-cli -u {redis} xrevrange handover:changes + - count 1\n  \
+         redis-cli -u {redis} llen handover:queue:copy\n  \
+         logs: {}",
+        sandbox.root().display()
+    )
+}

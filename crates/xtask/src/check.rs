@@ -41,7 +41,7 @@ fn format(fix: bool) -> Result<Outcome> {
 }
 
 fn clippy(fix: bool) -> Result<Outcome> {
-    let everything = ["clippy", "--workspace", "--all-targets", "--locked"];
+    let everything = ["clippy", "--workspace", "--all-targets", "--locked", "--keep-going"];
     if fix {
         cargo::run(cargo::cargo().args(everything).args(["--fix", "--allow-dirty", "--allow-staged"]))?;
     }
@@ -49,7 +49,8 @@ fn clippy(fix: bool) -> Result<Outcome> {
 }
 
 fn docs(root: &Path) -> Result<Outcome> {
-    let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
+    let arguments =
+        ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--keep-going"];
     // Warnings are errors: they are mostly links that lead nowhere.
     let mut command = cargo::cargo();
     passed(cargo::run(command.args(arguments).env("RUSTDOCFLAGS", "-D warnings").current_dir(root)))

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod at_least_once;
+mod contract;
 mod dead;
 mod doorbell;
 mod faults;

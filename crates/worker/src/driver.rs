@@ -8,6 +8,7 @@ use std::time::Duration;
 use handover_queue::{Claimed, Delivery, Doorbell, WorkerId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::cooldown::Cooldown;
 use crate::held::Held;
@@ -181,7 +182,7 @@ impl<'a, S: Step> Claimer<'a, S> {
 
     async fn claim(&mut self, most: usize) -> Option<Claimed<Job>> {
         let worker = &self.driver.worker;
-        worker.vitals.asking();
+        worker.vitals.asking(Instant::now());
         let queues = worker.line.queues();
         let claim = queues.claim::<Job>(worker.stage.as_str(), &worker.id, most, worker.limits.lease);
         match tokio::time::timeout(worker.limits.watchdog, claim).await {
@@ -212,7 +213,7 @@ impl<'a, S: Step> Claimer<'a, S> {
         if worker.vitals.troubled(format!("{call}: {error}")) {
             tracing::warn!(stage = worker.stage.as_str(), call, %error, "cannot claim; trying again");
         }
-        if worker.vitals.rebuild_is_due(worker.limits.watchdog) {
+        if worker.vitals.rebuild_is_due(Instant::now(), worker.limits.watchdog) {
             self.rebuild();
         }
         worker.lifecycle.rest(self.wait).await;

@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_duty_goes_on_after_errors_and_panics_until_it_is_over() {
         let rounds = Arc::new(AtomicUsize::new(0));
         let over = CancellationToken::new();

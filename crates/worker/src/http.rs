@@ -73,7 +73,13 @@ fn may_read(token: Option<&SecretString>, headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use handover_queue::RedisTarget;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::line::Line;
+    use crate::vitals::Vitals;
 
     fn headers(value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -90,5 +96,44 @@ mod tests {
             assert!(!may_read(Some(&token), &headers(wrong)), "{wrong}");
         }
         assert!(!may_read(Some(&token), &HeaderMap::new()));
+    }
+
+    async fn ask(address: SocketAddr, path: &str, token: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_process_without_redis_is_alive_and_not_ready_and_its_metrics_are_guarded() {
+        // Nobody listens on port 1.
+        let line = Arc::new(Line::new(RedisTarget::new("redis://127.0.0.1:1/".into())).unwrap());
+        let vitals = Arc::new(Vitals::new());
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || metrics::counter!("handover_test_total").increment(1));
+        let site = Site {
+            metrics: recorder.handle(),
+            token: Some("s3cret".into()),
+            readiness: Readiness::new(line, &[], Some(vitals)),
+        };
+        let mut tasks = JoinSet::new();
+        let address = serve(&mut tasks, site, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+
+        assert!(ask(address, "/healthz", "").await.starts_with("HTTP/1.1 200"));
+        let ready = ask(address, "/readyz", "").await;
+        assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+        assert!(ready.contains(r#""name":"redis","problem":"redis is unreachable"#), "{ready}");
+        assert!(ready.contains("no claim has been answered yet"), "{ready}");
+        assert!(ask(address, "/metrics", "wrong").await.starts_with("HTTP/1.1 401"));
+        let metrics = ask(address, "/metrics", "s3cret").await;
+        assert!(
+            metrics.starts_with("HTTP/1.1 200") && metrics.contains("handover_test_total 1"),
+            "{metrics}"
+        );
     }
 }

@@ -75,9 +75,9 @@ impl Vitals {
         self.lock().phase
     }
 
-    /// A claim is about to be tried.
-    pub(crate) fn asking(&self) {
-        self.lock().unanswered.get_or_insert_with(Instant::now);
+    /// A claim is about to be tried, at `now`.
+    pub(crate) fn asking(&self, now: Instant) {
+        self.lock().unanswered.get_or_insert(now);
     }
 
     /// A claim was answered.
@@ -103,13 +103,13 @@ impl Vitals {
         self.lock().trouble = None;
     }
 
-    /// Whether claims have gone unanswered for longer than `limit`; counts a rebuild, and starts anew.
-    pub(crate) fn rebuild_is_due(&self, limit: Duration) -> bool {
+    /// Whether claims have by `now` gone unanswered for longer than `limit`; counts a rebuild, and starts anew.
+    pub(crate) fn rebuild_is_due(&self, now: Instant, limit: Duration) -> bool {
         let mut state = self.lock();
-        if state.unanswered.is_none_or(|since| since.elapsed() <= limit) {
+        if state.unanswered.is_none_or(|since| now.saturating_duration_since(since) <= limit) {
             return false;
         }
-        state.unanswered = Some(Instant::now());
+        state.unanswered = Some(now);
         state.rebuilds += 1;
         true
     }
@@ -140,7 +140,7 @@ mod tests {
         assert!(vitals.complaint().is_some());
         vitals.enter(Phase::Full);
         assert_eq!(vitals.phase(), Phase::Starting);
-        vitals.asking();
+        vitals.asking(Instant::now());
         vitals.answered();
         assert_eq!(vitals.complaint(), None);
         vitals.enter(Phase::Draining);
@@ -158,19 +158,19 @@ mod tests {
         assert!(vitals.troubled("down".into()));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_rebuild_is_due_only_while_claims_go_unanswered() {
+    #[test]
+    fn a_rebuild_is_due_only_while_claims_go_unanswered() {
         let limit = Duration::from_secs(15);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
         let vitals = Vitals::new();
-        tokio::time::advance(limit * 2).await;
-        assert!(!vitals.rebuild_is_due(limit), "nothing was asked");
-        vitals.asking();
-        tokio::time::advance(limit * 2).await;
-        vitals.asking();
-        assert!(vitals.rebuild_is_due(limit));
-        assert!(!vitals.rebuild_is_due(limit), "the new connection gets its time");
+        assert!(!vitals.rebuild_is_due(at(30), limit), "nothing was asked");
+        vitals.asking(at(30));
+        vitals.asking(at(40));
+        assert!(!vitals.rebuild_is_due(at(45), limit));
+        assert!(vitals.rebuild_is_due(at(46), limit));
+        assert!(!vitals.rebuild_is_due(at(61), limit), "the new connection gets its time");
         vitals.answered();
-        tokio::time::advance(limit * 2).await;
-        assert!(!vitals.rebuild_is_due(limit));
+        assert!(!vitals.rebuild_is_due(at(90), limit));
     }
 }

@@ -15,7 +15,7 @@ const REDIS: &str = "HANDOVER_TEST_REDIS";
 /// The child's deadline, in ms.
 const DEADLINE_MS: &str = "HANDOVER_TEST_DEADLINE_MS";
 /// What the child says once its first batch runs.
-const RUNNING: &str = "a batch runs";
+const RUNNING: &str = "\na batch runs\n";
 
 /// Not a claim of its own: the process that the other tests send signals to.
 #[test]
@@ -32,8 +32,8 @@ fn child() {
         let worker = Arc::new(Worker::new(StageName::Copy, line, limits, lifecycle));
         let driver = tokio::spawn(Driver::new(step, worker).run());
         next(&mut runs).await;
-        println!("{RUNNING}");
-        // The parent lets the batch end by closing its end of standard input.
+        std::io::Write::write_all(&mut std::io::stdout(), RUNNING.as_bytes()).unwrap();
+        // The parent lets the batch end by a line on standard input.
         std::thread::spawn(move || {
             let mut line = String::new();
             if std::io::stdin().read_line(&mut line).is_ok() && line.contains("end") {
@@ -56,7 +56,7 @@ fn start(redis: &Redis, deadline: Duration) -> Child {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains(RUNNING)), "the child has ended");
+    assert!(lines.any(|line| line.unwrap() == RUNNING.trim()), "the child has ended");
     child
 }
 
@@ -75,7 +75,7 @@ async fn sigterm_finishes_what_runs_hands_back_the_rest_uncounted_and_exits_0() 
         let redis = Redis::start();
         let queues = redis.queues();
         push(&queues, &[job("a", 1), job("b", 2)]).await;
-        let mut child = start(&redis, Duration::from_secs(60));
+        let mut child = start(&redis, Duration::from_mins(1));
         signal(child.id(), name);
         until("it says that it drains", async || {
             queues.workers().await.unwrap().iter().any(|worker| worker.facts["phase"] == "draining")
@@ -109,7 +109,7 @@ async fn a_second_signal_ends_the_process_at_once_with_its_own_code() {
         let redis = Redis::start();
         let queues = redis.queues();
         push(&queues, &jobs(1)).await;
-        let child = start(&redis, Duration::from_secs(60));
+        let child = start(&redis, Duration::from_mins(1));
         signal(child.id(), "-TERM");
         until("it says that it drains", async || {
             queues.workers().await.unwrap().iter().any(|worker| worker.facts["phase"] == "draining")

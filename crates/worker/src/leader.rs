@@ -86,3 +86,72 @@ async fn reign(leader: &Leader, duties: &[Arc<Duty>], lifecycle: &Lifecycle) {
     let finishing = async { while tasks.join_next().await.is_some() {} };
     let _aborted = lifecycle.aborting().run_until_cancelled(finishing).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use handover_postgres::Database;
+    use handover_sandbox::{Options, Sandbox};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const RETRY: Duration = Duration::from_millis(20);
+
+    struct Candidate {
+        leading: Leading,
+        lifecycle: Lifecycle,
+        rounds: Arc<AtomicUsize>,
+        task: JoinHandle<()>,
+    }
+
+    fn candidate(tracking: &Tracking) -> Candidate {
+        let (leading, lifecycle) = (Leading::default(), Lifecycle::new());
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&rounds);
+        let duty = Duty::new("test", RETRY, move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Ok(()) }
+        });
+        let (tracking, seen, end) = (tracking.clone(), leading.clone(), lifecycle.clone());
+        let task = tokio::spawn(async move { lead(&tracking, vec![duty], &end, &seen, RETRY).await });
+        Candidate { leading, lifecycle, rounds, task }
+    }
+
+    async fn until(claim: &str, holds: impl Fn() -> bool) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        let waiting = async {
+            while !holds() {
+                ticks.tick().await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "in vain: {claim}");
+    }
+
+    #[tokio::test]
+    async fn one_leads_at_a_time_and_another_takes_over_when_its_session_dies_or_it_stops() {
+        let sandbox = Sandbox::start(Options { replica: false, ..Options::default() }).await.unwrap();
+        let database = Database::new("destination", &sandbox.destination_url().into()).unwrap();
+        let session = database.connect().await.unwrap();
+        let tracking = Tracking::new(database.pool(4));
+        let first = candidate(&tracking);
+        until("the first leads", || first.leading.get() && first.rounds.load(Ordering::SeqCst) > 0).await;
+        let second = candidate(&tracking);
+        let rounds = first.rounds.load(Ordering::SeqCst);
+        until("the first goes on", || first.rounds.load(Ordering::SeqCst) > rounds + 5).await;
+        assert!(!second.leading.get() && second.rounds.load(Ordering::SeqCst) == 0);
+
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'";
+        session.execute(kill, &[]).await.unwrap();
+        until("the second leads", || second.leading.get() && second.rounds.load(Ordering::SeqCst) > 0).await;
+        until("the first has noticed", || !first.leading.get()).await;
+
+        second.lifecycle.stop();
+        second.task.await.unwrap();
+        until("the first leads again", || first.leading.get()).await;
+        first.lifecycle.stop();
+        first.task.await.unwrap();
+        sandbox.stop().await;
+    }
+}

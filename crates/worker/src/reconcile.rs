@@ -23,12 +23,13 @@ pub(crate) struct Context {
     pub(crate) line: Arc<Line>,
     pub(crate) settings: Settings,
     pub(crate) keeper: mirror::Keeper,
+    pub(crate) buried: attempts::Buried,
 }
 
 impl Context {
     pub(crate) fn new(engine: Engine, line: Arc<Line>, settings: Settings) -> Arc<Self> {
         let keeper = mirror::Keeper::new(engine.identity.clone(), settings.reconcile.ready_for);
-        Arc::new(Self { engine, line, settings, keeper })
+        Arc::new(Self { engine, line, settings, keeper, buried: attempts::Buried::default() })
     }
 
     /// The producer over the newest connections.
@@ -55,6 +56,8 @@ pub(crate) fn duties(context: &Arc<Context>) -> Vec<Duty> {
     vec![
         duty!(context, "fill_windows", reconcile.fill, attempts::fill_windows),
         duty!(context, "restore_jobs", reconcile.requeue_after / 2, attempts::restore_jobs),
+        // More often than jobs are restored, so that a poisoned one is out of reach by then.
+        duty!(context, "bury_poisoned", reconcile.requeue_after / 4, attempts::bury_poisoned),
         duty!(context, "settle_attempts", reconcile.interval, attempts::settle),
         duty!(context, "fold_counters", reconcile.sample, attempts::fold_counters),
         duty!(context, "tend_queues", upkeep, queues::tend),

@@ -78,6 +78,11 @@ impl Producer {
         let mut restored = 0;
         for (stage, mut jobs) in due {
             let held = self.queues.snapshot::<Job>(stage.as_str(), LOOKED_AT).await?;
+            if held.truncated {
+                // What was not looked at may hold them: pushing now would only double jobs, round after round.
+                tracing::warn!(stage = stage.as_str(), "too many entries to tell which jobs are missing");
+                continue;
+            }
             let held: HashSet<(String, String, i64)> = held.jobs.into_iter().map(identity).collect();
             jobs.retain(|job| !held.contains(&identity(job.clone())));
             restored += self.push(stage, jobs).await?;

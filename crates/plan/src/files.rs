@@ -53,6 +53,7 @@ fn assemble(fetch: Fetch<'_>) -> Result<Plan, PlanErrors> {
     let raw = parse(PLAN_FILE, &text, &mut findings);
     let mut files = fetch_all(&raw, fetch, &mut findings);
     let plan = validate(raw, &files, &mut findings);
+    findings.drop_echoes();
     match plan {
         Some(mut plan) if findings.is_empty() => {
             files.insert(PLAN_FILE.to_owned(), text);

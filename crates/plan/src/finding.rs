@@ -260,9 +260,23 @@ impl Findings {
         self.list.is_empty()
     }
 
-    /// Leaves out the findings of which `keep` says no.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Finding) -> bool) {
-        self.list.retain(keep);
+    /// Leaves out what only a hole that a syntax error made can have caused: whatever else stands on its line, and
+    /// what is missing. That is told once the file can be read.
+    pub(crate) fn drop_echoes(&mut self) {
+        let is_syntax = |finding: &Finding| finding.code == Code::TomlSyntax;
+        let lines: Vec<u32> = self.list.iter().filter(|f| is_syntax(f)).map(|f| f.line).collect();
+        if lines.is_empty() {
+            return;
+        }
+        let missing = [
+            Code::MissingKey,
+            Code::TargetChoice,
+            Code::BadParent,
+            Code::BadReach,
+            Code::BadDerived,
+            Code::BadFill,
+        ];
+        self.list.retain(|f| is_syntax(f) || !(missing.contains(&f.code) || lines.contains(&f.line)));
     }
 
     /// All findings: file by file (`plan.toml` first), each from its top.

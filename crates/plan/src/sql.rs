@@ -3,6 +3,8 @@
 //! The compiled text has exactly the file's lines, so that a line that the server complains of is the file's.
 //! Whether names and types exist is not decided here.
 
+use handover_postgres::QualifiedName;
+
 use crate::KeyType;
 use crate::suggest::nearest;
 use crate::token::{Kind, Token, tokenize};
@@ -84,10 +86,13 @@ pub(crate) fn stars(sql: &str) -> Vec<usize> {
     code.windows(2).filter(is_star).map(|pair| pair[1].at).collect()
 }
 
-/// The byte at which a name is mentioned.
-pub(crate) fn mention(sql: &str, name: &str) -> Option<usize> {
+/// The byte at which a table is mentioned with its schema.
+pub(crate) fn mention(sql: &str, table: &QualifiedName) -> Option<usize> {
     let tokens = tokenize(sql).unwrap_or_default();
-    tokens.iter().find(|token| names(token, name)).map(|token| token.at)
+    let is_it = |three: &&[Token<'_>]| {
+        names(&three[0], &table.schema) && three[1].text == "." && names(&three[2], &table.name)
+    };
+    tokens.windows(3).find(is_it).map(|three| three[0].at)
 }
 
 /// The tables, as they are written, that the statement inserts into.
@@ -218,6 +223,7 @@ fn check_change(statement: &[Token<'_>], role: Role, entity: &str, problems: &mu
             format!("the statement begins with `{}`", shown(opening)),
             "begin it with DELETE, INSERT, UPDATE, MERGE, WITH or SELECT; the transaction is the engine's",
         ));
+        return;
     }
     let for_users = statement.iter().any(is_users);
     let over_rows = role == Role::Load && statement.iter().any(|token| names(token, entity));
@@ -324,7 +330,7 @@ mod tests {
     fn stars_are_told_from_products_and_counts() {
         assert_eq!(
             stars("SELECT *, t.* , count(*), a * b, '*' FROM (SELECT DISTINCT * FROM x) t"),
-            [7, 12, 55]
+            [7, 12, 59]
         );
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use handover_canonical::{Layout, Scalar};
+use handover_postgres::QualifiedName;
 use handover_transform::Fill;
 
 use crate::KeyType;
@@ -21,7 +22,7 @@ pub(crate) fn validate(
     files: &BTreeMap<String, String>,
     findings: &mut Findings,
 ) -> Option<Plan> {
-    legacy(&raw.legacy, findings);
+    legacy(&raw.legacy, &raw.broken_legacy, findings);
     order(&raw.entities, findings);
     // Where the key's type is unknown, the SQL is still read, for its other errors.
     let user_key = raw.user_key.unwrap_or(KeyType::Int8);
@@ -39,14 +40,14 @@ pub(crate) fn validate(
 }
 
 /// Each `via` ends, over listed tables, at one with a user column.
-fn legacy(tables: &[LegacyTable], findings: &mut Findings) {
+fn legacy(tables: &[LegacyTable], broken: &[QualifiedName], findings: &mut Findings) {
     let by_name: BTreeMap<_, _> = tables.iter().map(|table| (&table.table, table)).collect();
     for table in tables {
         let mut seen = BTreeSet::from([&table.table]);
         let mut at = table;
         while let Reach::Via { parent, .. } = &at.reach {
             let Some(next) = by_name.get(parent) else {
-                if at.table == table.table {
+                if at.table == table.table && !broken.contains(parent) {
                     unlisted_parent(table, &parent.plain(), &by_name, findings);
                 }
                 break;
@@ -79,7 +80,7 @@ fn legacy(tables: &[LegacyTable], findings: &mut Findings) {
 fn unlisted_parent(
     table: &LegacyTable,
     parent: &str,
-    by_name: &BTreeMap<&handover_postgres::QualifiedName, &LegacyTable>,
+    by_name: &BTreeMap<&QualifiedName, &LegacyTable>,
     findings: &mut Findings,
 ) {
     let listed: Vec<String> = by_name.keys().map(|name| name.plain()).collect();

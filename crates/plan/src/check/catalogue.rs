@@ -37,17 +37,15 @@ pub(super) struct Table {
     pub(super) is_unlogged: bool,
     /// The partitioned table that this is a part of, at the top; else itself.
     pub(super) root: u32,
-    /// Whether row policies apply to this role.
-    pub(super) has_policies: bool,
     /// The planner's estimate of its rows; negative where it was never analysed.
     pub(super) rows: f64,
     /// Whether an extension made it.
     pub(super) is_of_extension: bool,
     pub(super) columns: Vec<Column>,
     pub(super) primary_key: Vec<i16>,
-    pub(super) foreign_keys: Vec<ForeignKey>,
     /// The columns of each whole, valid index.
     pub(super) indexes: Vec<Vec<i16>>,
+    pub(super) foreign_keys: Vec<ForeignKey>,
     /// The tables that it inherits from (not: is a partition of).
     pub(super) inherits: Vec<u32>,
 }
@@ -77,20 +75,20 @@ impl Table {
         self.columns.iter().find(|column| column.number == number).map_or("?", |column| &column.name)
     }
 
-    pub(super) fn column_names(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().map(|column| column.name.as_str())
-    }
-
     /// Whether an index leads with exactly these columns, in any order.
     pub(super) fn is_indexed_by(&self, columns: &[&str]) -> bool {
-        let numbers: Vec<i16> =
-            columns.iter().filter_map(|name| self.column(name)).map(|column| column.number).collect();
-        self.indexes.iter().any(|index| {
-            let leading = index.get(..numbers.len()).unwrap_or_default();
-            !leading.is_empty()
-                && leading.len() == columns.len()
-                && numbers.iter().all(|n| leading.contains(n))
-        })
+        let found = columns.iter().filter_map(|name| self.column(name));
+        let numbers: Vec<i16> = found.map(|column| column.number).collect();
+        numbers.len() == columns.len()
+            && self
+                .indexes
+                .iter()
+                .filter_map(|index| index.get(..columns.len()))
+                .any(|leading| !leading.is_empty() && numbers.iter().all(|number| leading.contains(number)))
+    }
+
+    pub(super) fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.name.as_str())
     }
 }
 
@@ -118,8 +116,7 @@ impl Catalogue {
     async fn read_tables(&mut self, client: &Client) -> Result<(), Error> {
         let sql = format!(
             "SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence = 'u', \
-             coalesce(pg_partition_root(c.oid)::oid, c.oid), row_security_active(c.oid), \
-             c.reltuples::float8, \
+             coalesce(pg_partition_root(c.oid)::oid, c.oid), c.reltuples::float8, \
              EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
                      AND d.deptype = 'e') \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -139,13 +136,12 @@ impl Catalogue {
                 kind,
                 is_unlogged: row.get(4),
                 root: row.get(5),
-                has_policies: row.get(6),
-                rows: row.get(7),
-                is_of_extension: row.get(8),
+                rows: row.get(6),
+                is_of_extension: row.get(7),
                 columns: Vec::new(),
                 primary_key: Vec::new(),
-                foreign_keys: Vec::new(),
                 indexes: Vec::new(),
+                foreign_keys: Vec::new(),
                 inherits: Vec::new(),
             };
             self.tables.insert(row.get(0), table);

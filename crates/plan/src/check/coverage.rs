@@ -55,15 +55,6 @@ fn check_storage(table: &Table, place: &Place, findings: &mut Findings) {
         let remedy = format!("make it logged: ALTER TABLE {name} SET LOGGED");
         findings.error(Code::Unlogged, place, what, remedy);
     }
-    if table.has_policies {
-        let what = format!("row policies would hide rows of {name} from this role");
-        findings.error(
-            Code::NoPrivilege,
-            place,
-            what,
-            "give the role BYPASSRLS, or a policy that shows it all rows",
-        );
-    }
     let what = match table.kind {
         Kind::Materialized => {
             format!("{name} is a materialized view: its rows are as old as its last refresh")

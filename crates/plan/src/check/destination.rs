@@ -51,7 +51,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Prepares `read_back` and `delete`; gives what the first uses.
+/// Prepares `read_back` and `delete`; gives what the first uses, if it returns what it should.
 async fn queries(
     entity: &Entity,
     plan: &Plan,
@@ -69,9 +69,9 @@ async fn queries(
     let columns = entity.layout.columns().iter().zip(&entity.origin.columns);
     let derived = entity.derived.iter().zip(&entity.origin.derived);
     let declared = Declared { query: "read_back", columns: columns.chain(derived).collect() };
-    compare(&statement, &piece, &declared, findings);
+    let is_right = compare(&statement, &piece, &declared, findings);
     indexes(&piece, session, findings).await?;
-    if !session.can_create() {
+    if !session.can_create() || !is_right {
         return Ok(None);
     }
     let found = uses::of_query(session, piece.sql, statement.columns().len()).await?;
@@ -330,7 +330,7 @@ pub(super) fn left_out(place: &Place, table: &TargetTable, column: &TargetColumn
     let plain = table.name.plain();
     if column.has_default {
         let what = format!("`load` leaves `{name}` of {plain} to its default");
-        let remedy = "name it in the INSERT with its value, or with DEFAULT to show that this is meant";
+        let remedy = "name it in the INSERT: with its value, or with the default's own expression";
         findings.warn(Code::NoDefault, place, what, remedy);
     } else {
         let what = format!("`load` does not fill `{name}` of {plain}, which has no default");

@@ -132,7 +132,7 @@ impl Refusal {
                 "write the type or operator with its schema: the search path holds pg_catalog alone"
             }
             code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-                "grant the privilege to the role that handover connects with"
+                "grant the privilege to the role that handover connects with; where row policies are in the way, BYPASSRLS"
             }
             _ => "correct the SQL; try it in psql after SET search_path = pg_catalog",
         };

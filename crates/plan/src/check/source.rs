@@ -16,8 +16,8 @@ use crate::sql;
 
 const SERVER: &str = "legacy";
 
-/// A table of fewer rows may be read whole, if it has the index: the planner may then do as it likes.
-const FEW_ROWS: f64 = 1000.0;
+/// Of a table with next to no rows the planner drops the search as pointless, whatever it is told.
+const FEW_ROWS: f64 = 100.0;
 
 /// Checks the plan's legacy side.
 pub(super) async fn check(plan: &Plan, session: &Session<'_>, findings: &mut Findings) -> Result<(), Error> {
@@ -82,7 +82,7 @@ async fn extract(
 /// A `*` counts every column of what it ranges over as used.
 fn stars(piece: &Piece<'_>, findings: &mut Findings) {
     for offset in sql::stars(piece.whole) {
-        let place = piece.place(piece.whole[..offset].chars().count() as u32 + 1);
+        let place = piece.place_of_byte(offset);
         findings.warn(
             Code::Opaque,
             &place,
@@ -124,9 +124,7 @@ async fn add_uses(
 
 /// Where the query names the table.
 fn mention(piece: &Piece<'_>, table: &Table) -> Place {
-    let offset = sql::mention(piece.whole, &table.name.name);
-    let position = offset.map_or(1, |offset| piece.whole[..offset].chars().count() as u32 + 1);
-    piece.place(position)
+    sql::mention(piece.whole, &table.name).map_or_else(|| piece.start(), |offset| piece.place_of_byte(offset))
 }
 
 async fn indexes(
@@ -150,8 +148,7 @@ async fn indexes(
             Reach::Via { columns, .. } => columns.iter().map(|(here, _)| here.as_str()).collect(),
             Reach::Shared { .. } | Reach::Unsaid => continue,
         };
-        let is_small = (0.0..FEW_ROWS).contains(&table.rows);
-        if is_small && table.is_indexed_by(&columns) {
+        if (0.0..FEW_ROWS).contains(&table.rows) && table.is_indexed_by(&columns) {
             continue;
         }
         let name = said.table.plain();

@@ -31,9 +31,10 @@ impl<'p> Piece<'p> {
         statements.map(|(offset, sql)| Self { file, whole, offset, sql, key }).collect()
     }
 
-    /// A whole file that is one query.
+    /// A file that is one query, as validation has seen to.
     pub(super) fn query(file: &'p str, whole: &'p str, key: KeyType) -> Self {
-        Self { file, whole, offset: 0, sql: whole, key }
+        let first = Self::all(file, whole, key).into_iter().next();
+        first.unwrap_or(Self { file, whole, offset: 0, sql: whole, key })
     }
 
     /// The place of a character (from 1) of the statement in the file as it was written.
@@ -44,9 +45,16 @@ impl<'p> Piece<'p> {
         place
     }
 
+    /// The place of a byte of the file.
+    pub(super) fn place_of_byte(&self, offset: usize) -> Place {
+        let mut place = Place::of_byte(self.file, self.whole, offset);
+        place.column = sql::original_column(self.whole, place.line, place.column, self.key);
+        place
+    }
+
     /// Where the statement begins.
     pub(super) fn start(&self) -> Place {
-        self.place(1)
+        self.place_of_byte(self.offset)
     }
 
     /// Reports what the server said.
@@ -80,26 +88,27 @@ pub(super) struct Declared<'p> {
     pub(super) columns: Vec<(&'p Column, &'p Place)>,
 }
 
-/// Compares what the query returns with what is declared.
+/// Compares what the query returns with what is declared; tells whether names and order are.
 pub(super) fn compare(
     statement: &Statement,
     piece: &Piece<'_>,
     declared: &Declared<'_>,
     findings: &mut Findings,
-) {
+) -> bool {
     let returned = statement.columns();
     let Some((user, rest)) = returned.split_first() else {
         let remedy = "select the user first, then the declared columns";
         findings.error(Code::ColumnMismatch, &piece.start(), "the query returns no columns", remedy);
-        return;
+        return false;
     };
     check_user(user, piece, findings);
     if !check_names(rest, piece, declared, findings) {
-        return;
+        return false;
     }
     for (actual, (column, place)) in rest.iter().zip(&declared.columns) {
         check_type(actual, column, place, piece, findings);
     }
+    true
 }
 
 fn check_user(user: &tokio_postgres::Column, piece: &Piece<'_>, findings: &mut Findings) {

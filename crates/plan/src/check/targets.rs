@@ -37,6 +37,7 @@ pub(super) struct TargetColumn {
     /// A default, an identity, or a domain's default.
     pub(super) has_default: bool,
     pub(super) is_generated: bool,
+    pub(super) is_identity: bool,
 }
 
 /// Why an entity's destination columns could not be described.
@@ -118,7 +119,7 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<TargetColumn>, Error> 
                  coalesce(e.typtype, b.typtype) = 'e', a.attnotnull OR d.not_null, \
                  CASE WHEN b.typcategory = 'A' THEN b.typelem ELSE 0 END, \
                  (a.atthasdef AND a.attgenerated = '') OR a.attidentity <> '' OR d.has_default, \
-                 a.attgenerated <> '' \
+                 a.attgenerated <> '', a.attidentity <> '' \
                FROM pg_catalog.pg_attribute a \
                CROSS JOIN LATERAL ( \
                  WITH RECURSIVE step(oid, base, not_null, has_default) AS ( \
@@ -148,6 +149,7 @@ fn column(row: &Row) -> TargetColumn {
         },
         has_default: row.get(7),
         is_generated: row.get(8),
+        is_identity: row.get(9),
     }
 }
 

@@ -12,21 +12,28 @@ use crate::plan::{LegacyOrigin, LegacyTable, Reach};
 
 const KEYS: &[&str] = &["user", "via", "shared", "ignore", "ignore_table"];
 
-pub(super) fn parse(root: &Section<'_>, findings: &mut Findings) -> Vec<LegacyTable> {
+/// The tables that can be read, and the names of those that cannot.
+pub(super) fn parse(root: &Section<'_>, findings: &mut Findings) -> (Vec<LegacyTable>, Vec<QualifiedName>) {
     root.need("legacy", "add [legacy.\"schema.table\"] for each table that a query reads", findings);
-    let Some(section) = root.table("legacy", findings) else { return Vec::new() };
+    let Some(section) = root.table("legacy", findings) else { return Default::default() };
     let items = section.items();
     if items.len() > MAX_LEGACY_TABLES {
         let what = format!("{} legacy tables are listed, and {MAX_LEGACY_TABLES} may be", items.len());
         findings.error(Code::Limit, &section.place, what, "divide the plan into several migrations");
     }
-    let items = items.into_iter().take(MAX_LEGACY_TABLES);
-    items.filter_map(|item| table(item, findings)).collect()
+    let (mut tables, mut broken) = (Vec::new(), Vec::new());
+    for item in items.into_iter().take(MAX_LEGACY_TABLES) {
+        let name = qualified(&item.key, findings);
+        match table(item, name.clone(), findings) {
+            Some(table) => tables.push(table),
+            None => broken.extend(name),
+        }
+    }
+    (tables, broken)
 }
 
-fn table(item: Item<'_>, findings: &mut Findings) -> Option<LegacyTable> {
+fn table(item: Item<'_>, name: Option<QualifiedName>, findings: &mut Findings) -> Option<LegacyTable> {
     let title = format!("[legacy.\"{}\"]", shown(&item.key.value));
-    let name = qualified(&item.key, findings);
     let mut section = item.value.table(&title, findings)?;
     section.place = item.key.place;
     section.only(KEYS, findings);

@@ -25,6 +25,8 @@ pub(crate) struct RawPlan {
     pub(crate) name: Option<Spot<String>>,
     pub(crate) user_key: Option<KeyType>,
     pub(crate) legacy: Vec<LegacyTable>,
+    /// Listed tables whose entry could not be read.
+    pub(crate) broken_legacy: Vec<QualifiedName>,
     pub(crate) entities: Vec<RawEntity>,
 }
 
@@ -57,24 +59,20 @@ pub(crate) struct RawEntity {
 pub(crate) fn parse(file: &str, text: &str, findings: &mut Findings) -> RawPlan {
     let source = Source::new(file, text);
     let table = source.parse(findings);
-    let has_syntax_errors = !findings.is_empty();
     let root = Section::root(&source, &table);
     root.only(&["format", "name", "user_key", "legacy", "entity"], findings);
     format(&root, findings);
     root.need("name", "add name = \"…\", the migration's name", findings);
     root.need("user_key", "add user_key = \"int8\", \"uuid\" or \"text\"", findings);
     root.need("entity", "add an [[entity]] for each kind of row that moves", findings);
-    let plan = RawPlan {
+    let (legacy, broken_legacy) = legacy::parse(&root, findings);
+    RawPlan {
         name: root.string("name", findings).and_then(|name| migration_name(name, findings)),
         user_key: root.string("user_key", findings).and_then(|text| user_key(&text, findings)),
-        legacy: legacy::parse(&root, findings),
+        legacy,
+        broken_legacy,
         entities: entities(&root, findings),
-    };
-    if has_syntax_errors {
-        // A hole in the file makes more holes: these kinds are told once the file can be read.
-        findings.retain(|finding| finding.code != Code::MissingKey);
     }
-    plan
 }
 
 fn format(root: &Section<'_>, findings: &mut Findings) {

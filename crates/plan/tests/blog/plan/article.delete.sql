@@ -1,0 +1,1 @@
+DELETE FROM press.article WHERE owner_id = ANY (:users)

@@ -56,6 +56,12 @@ pub enum Error {
         /// Which entity.
         entity: String,
     },
+    /// The plan's `delete` has not removed all rows of a user.
+    #[error("entity {entity}: rows are left after its `delete`")]
+    Remains {
+        /// Which entity.
+        entity: String,
+    },
     /// What was read back inside the copy's transaction is not what was read from the source.
     #[error("what was written, read back before the commit, is not what was read from the source")]
     Unequal,
@@ -96,6 +102,7 @@ impl Error {
             Self::Wire { .. }
             | Self::Row { .. }
             | Self::Occupied { .. }
+            | Self::Remains { .. }
             | Self::NotOurs
             | Self::Unequal
             | Self::Swallowed(_) => Disposition::Data,
@@ -115,6 +122,7 @@ impl Error {
             Self::Replica(_) => "replica",
             Self::ReplicaBehind { .. } => "replica_behind",
             Self::Occupied { .. } => "occupied",
+            Self::Remains { .. } => "remains",
             Self::NotOurs => "not_ours",
             Self::Unequal => "mismatch",
             Self::Outrun => "outrun",

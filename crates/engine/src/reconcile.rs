@@ -52,12 +52,10 @@ impl Engine {
 
     async fn finish_failing(&self) -> Result<usize, Error> {
         let mut ended = 0;
-        for (migration, attempt) in self.tracking.standing(FAILING_AGE_MS, MOST).await? {
-            if attempt.state == OpenState::Failing {
-                let unkept = || reason::of_text("reconcile", "interrupted", "taking it back was interrupted");
-                let reason = attempt.reason.clone().unwrap_or_else(unkept);
-                ended += usize::from(self.settled(&migration, &attempt, reason).await);
-            }
+        for (migration, attempt) in self.tracking.failing(FAILING_AGE_MS, MOST).await? {
+            let unkept = || reason::of_text("reconcile", "interrupted", "taking it back was interrupted");
+            let reason = attempt.reason.clone().unwrap_or_else(unkept);
+            ended += usize::from(self.settled(&migration, &attempt, reason).await);
         }
         Ok(ended)
     }

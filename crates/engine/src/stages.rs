@@ -116,7 +116,7 @@ pub(crate) async fn by_plan(
 }
 
 /// Runs `work` on a bundle; when one user's data makes it fail, on its halves, until that user stands alone,
-/// whose attempt is taken back. `work` answers for the attempts that it moved on; the others are stale.
+/// whose attempt is ended at the user's home. `work` answers for the attempts that it moved on; the others are stale.
 pub(crate) async fn splitting<F>(
     engine: &Engine,
     stage: &'static str,
@@ -146,7 +146,8 @@ pub(crate) async fn splitting<F>(
             }
             Disposition::Data | Disposition::TakeBack => {
                 for attempt in &bundle {
-                    let outcome = engine.fail(bound, attempt, &reason::of_error(stage, &error), None).await;
+                    let reason = reason::of_error(stage, &error);
+                    let outcome = engine.end_failed(bound.plan.name(), attempt, reason).await;
                     outcomes.set(attempt.claim(), outcome);
                 }
             }

@@ -9,9 +9,11 @@ use handover_canonical::Digest;
 use handover_identity::{Raise, Release};
 use handover_tracking::{Claim, Closing, Ended, Kind, OpenAttempt, Tracking};
 use serde_json::Value;
+use tokio_postgres::IsolationLevel;
 
 use crate::bound::Bound;
 use crate::bundle::Bundle;
+use crate::error::Disposition;
 use crate::stages;
 use crate::{Engine, Error, Job, Outcome, StageName, reason, scan};
 
@@ -24,12 +26,12 @@ impl Engine {
     /// Takes an attempt back for that reason, and says what the job's outcome is.
     pub(crate) async fn fail(
         &self,
-        bound: &Bound,
+        migration: &str,
         attempt: &OpenAttempt,
         reason: &Value,
         observed: Option<&Digest>,
     ) -> Outcome {
-        match self.take_back(bound, attempt, reason, observed).await {
+        match self.take_back(migration, attempt, reason, observed).await {
             Ok(TakenBack::Failed) => Outcome::Park { reason: reason::message(reason) },
             Ok(TakenBack::Completed) => Outcome::Finished,
             Ok(TakenBack::MovedOn) => Outcome::Stale,
@@ -37,15 +39,27 @@ impl Engine {
         }
     }
 
+    /// Ends an attempt that a stage cannot go on with, unless somebody else has moved it on since it was read: a
+    /// late second worker on the same job must not undo what the first one did.
+    pub(crate) async fn end_failed(&self, migration: &str, attempt: &OpenAttempt, reason: Value) -> Outcome {
+        let stands = |now: &OpenAttempt| now.state == attempt.state && now.removed == attempt.removed;
+        match self.tracking.open(attempt.migration_id, &[attempt.claim()]).await {
+            Ok(now) if !now.iter().any(stands) => Outcome::Stale,
+            Ok(_) if attempt.kind == Kind::Rollback => self.refuse(migration, attempt, reason).await,
+            Ok(_) => self.fail(migration, attempt, &reason, None).await,
+            Err(error) => stages::retry(&error.into()),
+        }
+    }
+
     /// Takes an attempt to move back. It may be repeated by anybody at any time.
     pub(crate) async fn take_back(
         &self,
-        bound: &Bound,
+        migration: &str,
         attempt: &OpenAttempt,
         reason: &Value,
         observed: Option<&Digest>,
     ) -> Result<TakenBack, Error> {
-        let (migration, id) = (bound.plan.name(), bound.migration_id);
+        let id = attempt.migration_id;
         // One that is failing already was raised by whoever began this, and keeps the version it has.
         let to = attempt.version + i64::from(attempt.reason.is_none());
         let raised = Claim { user: attempt.user.clone(), version: to };
@@ -59,19 +73,22 @@ impl Engine {
         if !self.tracking.raise(id, &attempt.claim(), to, reason, observed).await? {
             return Ok(TakenBack::MovedOn);
         }
-        if let Err(error) = self.remove_what_it_wrote(bound, &raised).await {
-            match error {
-                // What is there is not provably ours: it stays, the user goes back to legacy all the same.
-                Error::NotOurs => tracing::error!(migration, "rows were left at the destination: {error}"),
-                other => return Err(other),
+        let ended = match self.remove_what_it_wrote(id, &raised).await {
+            Ok(()) => Ended::of(raised),
+            Err(error) if error.disposition() == Disposition::Retry => return Err(error),
+            // What is there is not provably ours, or cannot be removed: it stays, and the user goes back to legacy
+            // all the same. A pause must end.
+            Err(error) => {
+                tracing::error!(migration, "rows were left at the destination: {error}");
+                Ended { reason: Some(reason::with_rows_left(reason, &error)), ..Ended::of(raised) }
             }
-        }
+        };
         match self.identity.release(migration, &users).await?.outcomes.first() {
             Some(Release::Released | Release::AlreadyLegacy) => {}
             _ => return Ok(TakenBack::MovedOn),
         }
         metrics::counter!("handover_failures_total", "kind" => kind(reason)).increment(1);
-        let closed = self.tracking.close(id, Closing::Failed, &[Ended::of(raised)]).await?;
+        let closed = self.tracking.close(id, Closing::Failed, &[ended]).await?;
         Ok(if closed.is_empty() { TakenBack::MovedOn } else { TakenBack::Failed })
     }
 
@@ -88,19 +105,20 @@ impl Engine {
 
     /// Removes an attempt's rows, if it committed any and they are still what it wrote, or what its verification
     /// read back. The proof, the removal and the lock on the attempt are one transaction.
-    async fn remove_what_it_wrote(&self, bound: &Bound, raised: &Claim) -> Result<(), Error> {
+    async fn remove_what_it_wrote(&self, id: i32, raised: &Claim) -> Result<(), Error> {
+        // Whether it committed cannot change any more: the raise has shut the copy out.
+        let attempt = self.tracking.open(id, std::slice::from_ref(raised)).await?.pop();
+        let Some(attempt) = attempt.filter(|attempt| attempt.copied) else { return Ok(()) };
+        let bound = self.plan(attempt.plan_id).await?;
         let mut session = self.destination.get().await?;
-        let transaction = session.transaction().await?;
-        let Some(attempt) = Tracking::lock(&transaction, bound.migration_id, raised).await? else {
-            return Ok(());
-        };
-        if !attempt.copied {
-            return Ok(());
-        }
+        // Repeatable read: a row that somebody changes between the proof and the removal makes the removal fail.
+        let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+        let transaction = builder.start().await?;
+        let Some(attempt) = Tracking::lock(&transaction, id, raised).await? else { return Ok(()) };
         let attempts = [attempt];
-        let bundle = Bundle::new(bound, &attempts)?;
+        let bundle = Bundle::new(&bound, &attempts)?;
         let written = scan::read_back(&transaction, &bundle).await?;
-        let digest = written.digest(bound, 0);
+        let digest = written.digest(&bound, 0);
         let empty = written.rows(0) == 0;
         let known = [attempts[0].digest.as_deref(), attempts[0].observed.as_deref()];
         if !empty && !known.contains(&Some(digest.as_bytes().as_slice())) {
@@ -143,8 +161,7 @@ impl Engine {
         reason: Value,
     ) -> Result<Outcome, Error> {
         if attempt.kind == Kind::Move {
-            let bound = self.plan(attempt.plan_id).await?;
-            return match self.take_back(&bound, attempt, &reason, None).await? {
+            return match self.take_back(migration, attempt, &reason, None).await? {
                 TakenBack::Failed => Ok(Outcome::Park { reason: reason::message(&reason) }),
                 TakenBack::Completed => Ok(Outcome::Finished),
                 TakenBack::MovedOn => Ok(Outcome::Stale),

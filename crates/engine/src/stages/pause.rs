@@ -69,8 +69,7 @@ async fn begin(
             Begin::Superseded => {
                 let text = "Identity has seen a newer attempt of this user than tracking has";
                 let reason = reason::of_text("pause", "superseded", text);
-                let bound = engine.plan(attempt.plan_id).await?;
-                outcomes.set(claim, engine.fail(&bound, attempt, &reason, None).await);
+                outcomes.set(claim, engine.fail(migration, attempt, &reason, None).await);
             }
         }
     }

@@ -6,7 +6,7 @@ use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt, Tra
 use serde_json::Value;
 use tokio_postgres::{IsolationLevel, Transaction};
 
-use super::{Outcomes, by_migration, by_plan, verify};
+use super::{Outcomes, by_migration, by_plan, splitting, verify};
 use crate::bound::Bound;
 use crate::bundle::Bundle;
 use crate::position::Position;
@@ -40,7 +40,8 @@ async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     let Admission { admitted, no_room } = engine.tracking.admit(id, Kind::Rollback, &claims, bound).await?;
     outcomes.set_all(no_room, &Outcome::NotNow);
     let (removed, standing): (Vec<_>, Vec<_>) = admitted.into_iter().partition(|attempt| attempt.removed);
-    let mut gone: Vec<Claim> = removed.iter().map(OpenAttempt::claim).collect();
+    let gone: Vec<Claim> = removed.iter().map(OpenAttempt::claim).collect();
+    outcomes.set_all(back_home(engine, &migration, id, &gone).await?, &Outcome::Finished);
     let paused = begin(engine, &migration, id, standing, &mut outcomes).await?;
     if !paused.is_empty() {
         tokio::time::sleep(engine.options.drain).await;
@@ -49,12 +50,10 @@ async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
         let fenced = engine.tracking.fenced(id, &claims, &position.lsn, &position.server).await?;
         let fenced = paused.into_iter().filter(|attempt| fenced.contains(&attempt.claim()));
         for (bound, attempts) in by_plan(engine, fenced).await? {
-            let taken = take_out(engine, &migration, &bound, attempts, &position, &mut outcomes);
-            gone.extend(Box::pin(taken).await?);
+            let work = |bundle| take_out(engine, &bound, bundle, &position);
+            splitting(engine, "rollback", &bound, attempts, &mut outcomes, work).await;
         }
     }
-    let home = back_home(engine, &migration, id, &gone).await?;
-    outcomes.set_all(home, &Outcome::Finished);
     Ok(outcomes)
 }
 
@@ -94,35 +93,36 @@ async fn begin(
     Ok(Vec::new())
 }
 
-/// Removes those of the users whom neither side has changed; refuses the others. Returns who was removed.
+/// Takes those of the users back to legacy whom neither side has changed; refuses the others.
 async fn take_out(
     engine: &Engine,
-    migration: &str,
     bound: &Bound,
     attempts: Vec<OpenAttempt>,
     position: &Position,
-    outcomes: &mut Outcomes,
-) -> Result<Vec<Claim>, Error> {
-    let bundle = Bundle::new(bound, &attempts)?;
-    let source = scan::source(engine, &bundle, position).await?;
-    let mut same = Vec::new();
-    for (nth, attempt) in attempts.iter().enumerate() {
-        if attempt.digest.as_deref() == Some(source.digest(bound, nth).as_bytes().as_slice()) {
-            same.push(attempt.clone());
-        } else {
-            let text = "legacy's rows are no longer those that were moved";
-            outcomes.set(
-                attempt.claim(),
-                refused(engine, migration, bound, attempt, "legacy_changed", text).await,
-            );
-        }
+) -> Result<Vec<(Claim, Outcome)>, Error> {
+    let migration = bound.plan.name();
+    let source = scan::source(engine, &Bundle::new(bound, &attempts)?, position).await?;
+    let numbered = attempts.into_iter().enumerate();
+    let (same, legacy_changed): (Vec<_>, Vec<_>) = numbered.partition(|(nth, attempt)| {
+        attempt.digest.as_deref() == Some(source.digest(bound, *nth).as_bytes().as_slice())
+    });
+    let (removed, changed) = remove(engine, bound, &attempts_of(same)).await?;
+    let home = back_home(engine, migration, bound.migration_id, &removed).await?;
+    let mut outcomes: Vec<(Claim, Outcome)> =
+        home.into_iter().map(|claim| (claim, Outcome::Finished)).collect();
+    for attempt in attempts_of(legacy_changed) {
+        let text = "legacy's rows are no longer those that were moved";
+        outcomes.push((attempt.claim(), refused(engine, bound, &attempt, "legacy_changed", text).await));
     }
-    let (removed, changed) = remove(engine, bound, &same).await?;
     for attempt in changed {
         let text = "the new system's rows have changed since the user moved";
-        outcomes.set(attempt.claim(), refused(engine, migration, bound, &attempt, "changed", text).await);
+        outcomes.push((attempt.claim(), refused(engine, bound, &attempt, "changed", text).await));
     }
-    Ok(removed)
+    Ok(outcomes)
+}
+
+fn attempts_of(numbered: Vec<(usize, OpenAttempt)>) -> Vec<OpenAttempt> {
+    numbered.into_iter().map(|(_, attempt)| attempt).collect()
 }
 
 /// Removes, in one transaction that hashes first, the rows of those whose rows are what their attempts wrote;
@@ -166,8 +166,7 @@ async fn compare_all(
         let digest = written.digest(bound, *nth);
         attempt.digest.as_deref() == Some(digest.as_bytes().as_slice()) && written.spoilt(*nth).is_none()
     });
-    let attempts = |pairs: Vec<(usize, OpenAttempt)>| pairs.into_iter().map(|(_, attempt)| attempt).collect();
-    Ok((attempts(same), attempts(changed)))
+    Ok((attempts_of(same), attempts_of(changed)))
 }
 
 /// Deletes the bundle's rows, children first, and proves that none is left.
@@ -179,28 +178,18 @@ pub(crate) async fn delete(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -
     for entity in bundle.bound.plan.entities() {
         let sql = format!("SELECT EXISTS (SELECT FROM ({}) AS held)", entity.read_back);
         if transaction.query_one(&sql, &[]).await?.get(0) {
-            return Err(Error::Plan {
-                migration: bundle.bound.plan.name().to_owned(),
-                text: format!("entity {}: rows are left after its `delete`", entity.name),
-            });
+            return Err(Error::Remains { entity: entity.name.clone() });
         }
     }
     Ok(())
 }
 
-async fn refused(
-    engine: &Engine,
-    migration: &str,
-    bound: &Bound,
-    attempt: &OpenAttempt,
-    kind: &str,
-    text: &str,
-) -> Outcome {
+async fn refused(engine: &Engine, bound: &Bound, attempt: &OpenAttempt, kind: &str, text: &str) -> Outcome {
     let reason: Value = match verify::differences(engine, bound, attempt).await {
         Ok(report) => reason::of_report("rollback", kind, &format!("{text}: {}", report.summary()), &report),
         Err(error) => reason::of_text("rollback", kind, &format!("{text} (no report: {error})")),
     };
-    engine.refuse(migration, attempt, reason).await
+    engine.refuse(bound.plan.name(), attempt, reason).await
 }
 
 /// Lets users whose rows are removed back onto legacy, and closes their attempts.

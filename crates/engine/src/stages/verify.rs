@@ -104,7 +104,7 @@ async fn unequal(engine: &Engine, bound: &Bound, attempt: &OpenAttempt, fault: F
         // The report is a help, not the proof: without it the attempt is taken back all the same.
         Err(error) => reason::of_text("verify", fault.kind, &format!("{} (no report: {error})", fault.what)),
     };
-    engine.fail(bound, attempt, &reason, Some(&fault.observed)).await
+    engine.fail(bound.plan.name(), attempt, &reason, Some(&fault.observed)).await
 }
 
 /// The rows of one user that differ between source and destination now.

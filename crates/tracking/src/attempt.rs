@@ -159,6 +159,9 @@ impl Tracking {
 
     /// Back to `queued`: for a user whom Identity cannot pause yet.
     pub async fn requeue(&self, migration_id: i32, claims: &[Claim]) -> Result<Vec<Claim>, Error> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
         let (users, versions) = columns(claims);
         let mut session = self.pool.get().await?;
         let statement = session.prepared(REQUEUE).await?;
@@ -228,6 +231,18 @@ impl Tracking {
         let sql = format!(
             "SELECT {OPEN_COLUMNS}, g.name FROM handover.open_attempt o JOIN handover.migration g ON g.id = o.migration_id
               WHERE o.state_at <= clock_timestamp() - $1 * interval '1 millisecond' ORDER BY o.state_at LIMIT $2"
+        );
+        let rows = self.pool.get().await?.query(&sql, &[&(age_ms as f64), &limit]).await?;
+        rows.iter().map(|row| Ok((row.get(17), OpenAttempt::from_row(row)?))).collect()
+    }
+
+    /// Attempts that have stood half taken back for at least `age_ms`, oldest first. However many others stand
+    /// longer, these are found.
+    pub async fn failing(&self, age_ms: i64, limit: i64) -> Result<Vec<(String, OpenAttempt)>, Error> {
+        let sql = format!(
+            "SELECT {OPEN_COLUMNS}, g.name FROM handover.open_attempt o JOIN handover.migration g ON g.id = o.migration_id
+              WHERE o.state = 'failing' AND o.state_at <= clock_timestamp() - $1 * interval '1 millisecond'
+              ORDER BY o.state_at LIMIT $2"
         );
         let rows = self.pool.get().await?.query(&sql, &[&(age_ms as f64), &limit]).await?;
         rows.iter().map(|row| Ok((row.get(17), OpenAttempt::from_row(row)?))).collect()

@@ -48,7 +48,8 @@ fn select() -> String {
     format!(
         "SELECT c.id, c.name, c.migration_id, g.name, c.held, c.held_reason, to_char(c.created_at, '{ISO}'),
                 to_char(c.launched_at, '{ISO}'),
-                coalesce((SELECT sum(delta) FROM handover.counter k WHERE k.cohort_id = c.id), 0)::int8
+                coalesce((SELECT sum(delta) FROM handover.counter k
+                           WHERE k.cohort_id = c.id AND k.state <> 'rollback_requested'), 0)::int8
                 + (SELECT count(*) FROM handover.open_attempt o WHERE o.cohort_id = c.id)
            FROM handover.cohort c JOIN handover.migration g ON g.id = c.migration_id"
     )

@@ -8,7 +8,7 @@ use crate::{Cancelled, CohortInfo, Error, Tracking};
 /// The attempts of the drawn window that nobody has admitted yet.
 const WITHDRAW: &str =
     "DELETE FROM handover.open_attempt WHERE cohort_id = $1 AND state = 'queued' AND kind = 'move'
-    RETURNING migration_id, user_key, cohort_id";
+    RETURNING migration_id, user_key, cohort_id, version";
 
 impl Tracking {
     /// Begins nobody new of the cohort until it is released. Returns how many users were taken back out of the
@@ -22,6 +22,9 @@ impl Tracking {
             "WITH back AS ({WITHDRAW}),
              asked AS (INSERT INTO handover.request (kind, migration_id, user_key, cohort_id)
                        SELECT 'move', migration_id, user_key, cohort_id FROM back),
+             -- A number that was given out is never given to another attempt.
+             used AS (UPDATE handover.member m SET version = back.version FROM back
+                       WHERE m.migration_id = back.migration_id AND m.user_key = back.user_key),
              count AS (INSERT INTO handover.counter SELECT $1, 'queued', count(*) FROM back HAVING count(*) > 0)
              SELECT count(*) FROM back"
         );
@@ -43,18 +46,18 @@ impl Tracking {
         let undrawn = unlaunch(&transaction, cohort.id).await?;
         let sql = format!(
             "WITH window_ AS ({WITHDRAW}),
-             asked AS (DELETE FROM handover.request WHERE cohort_id = $1 AND kind = 'move'
-                       RETURNING migration_id, user_key, cohort_id),
-             back AS (SELECT m.migration_id, m.user_key, m.state, asked.user_key IS NOT NULL AS counted
-                        FROM (SELECT * FROM window_ UNION ALL SELECT * FROM asked) b
-                        JOIN handover.member m USING (migration_id, user_key)
-                        LEFT JOIN asked USING (migration_id, user_key)),
-             -- Behind `launched_seq` again, so that the next launch finds those who never began.
-             numbered AS (UPDATE handover.member m SET seq = n.seq FROM (SELECT b.migration_id, b.user_key,
-                            (SELECT last_seq FROM handover.cohort WHERE id = $1) + row_number() OVER () AS seq
-                            FROM back b WHERE b.state = 'not_started') n
-                           WHERE m.migration_id = n.migration_id AND m.user_key = n.user_key RETURNING m.seq),
-             last AS (UPDATE handover.cohort SET last_seq = greatest(last_seq, (SELECT max(seq) FROM numbered)) WHERE id = $1),
+             asked AS (DELETE FROM handover.request WHERE cohort_id = $1 AND kind = 'move' RETURNING migration_id, user_key),
+             back AS (SELECT m.migration_id, m.user_key, m.state, m.seq, b.version, b.counted
+                        FROM (SELECT migration_id, user_key, version, false AS counted FROM window_
+                              UNION ALL SELECT migration_id, user_key, 0, true FROM asked) b
+                        JOIN handover.member m USING (migration_id, user_key)),
+             -- Those who never began stand behind `launched_seq` again, so that the next launch finds them.
+             behind AS (SELECT b.migration_id, b.user_key, c.last_seq + row_number() OVER (ORDER BY b.seq) AS seq
+                          FROM back b JOIN handover.cohort c ON c.id = $1 WHERE b.state = 'not_started'),
+             members AS (UPDATE handover.member m SET seq = coalesce(n.seq, m.seq), version = greatest(m.version, b.version)
+                           FROM back b LEFT JOIN behind n USING (migration_id, user_key)
+                          WHERE m.migration_id = b.migration_id AND m.user_key = b.user_key),
+             last AS (UPDATE handover.cohort SET last_seq = greatest(last_seq, (SELECT max(seq) FROM behind)) WHERE id = $1),
              count AS (INSERT INTO handover.counter
                  SELECT $1, state, count(*) FROM back GROUP BY state
                  UNION ALL SELECT $1, 'queued', -count(*) FROM back WHERE counted HAVING count(*) > 0)

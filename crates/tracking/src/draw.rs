@@ -100,9 +100,11 @@ async fn draw_requests(
             RETURNING migration_id, user_key),
          opened AS (INSERT INTO handover.open_attempt (migration_id, user_key, cohort_id, kind, version, attempt, plan_id,
                         key_block, digest, row_count, copied_at) {insert} RETURNING migration_id, user_key, version),
+         turn AS (UPDATE handover.cohort SET drawn_at = clock_timestamp() WHERE id = $2 AND EXISTS (SELECT FROM taken)),
          count AS (INSERT INTO handover.counter
              SELECT $2, CASE $1 WHEN 'move' THEN 'queued' ELSE 'completed' END::handover.member_state, -count(*)
-               FROM opened HAVING count(*) > 0)
+               FROM opened HAVING count(*) > 0
+             UNION ALL SELECT $2, 'rollback_requested', -count(*) FROM taken WHERE $1 = 'rollback' HAVING count(*) > 0)
          SELECT g.name, o.user_key, o.version FROM opened o JOIN handover.migration g ON g.id = o.migration_id"
     );
     let rows = transaction.query(&sql, &[&kind.as_str(), &source.cohort_id, &(share as i64)]).await?;

@@ -82,8 +82,7 @@ impl Tracking {
              count AS (INSERT INTO handover.counter SELECT $1, v.state::handover.member_state, v.sign * n
                 FROM (SELECT count(*) n FROM asked) a, (VALUES ($2, -1), ('queued', 1)) v(state, sign) WHERE n > 0)
             SELECT count(*) FROM asked";
-        let session = self.pool.get().await?;
-        Ok(session.query_one(sql, &[&cohort.id, &of.state(), &users]).await?.get(0))
+        self.ask(sql, cohort, &[&cohort.id, &of.state(), &users]).await
     }
 
     /// Asks for the rollback of a cohort's completed users; all, or those named. Returns how many.
@@ -99,7 +98,22 @@ impl Tracking {
                                     WHERE o.migration_id = m.migration_id AND o.user_key = m.user_key)
                 ON CONFLICT DO NOTHING RETURNING 1)
             SELECT count(*) FROM asked";
-        let session = self.pool.get().await?;
-        Ok(session.query_one(sql, &[&cohort.id, &users]).await?.get(0))
+        self.ask(sql, cohort, &[&cohort.id, &users]).await
+    }
+
+    /// Runs a statement that asks for users to be drawn; it returns how many. Under the cohort's lock, which a
+    /// draw holds too: else a user whose request is being drawn would be asked for a second time.
+    async fn ask(
+        &self,
+        sql: &str,
+        cohort: &CohortInfo,
+        params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<i64, Error> {
+        let mut session = self.pool.get().await?;
+        let transaction = session.transaction().await?;
+        transaction.execute("SELECT FROM handover.cohort WHERE id = $1 FOR UPDATE", &[&cohort.id]).await?;
+        let asked = transaction.query_one(sql, params).await?.get(0);
+        transaction.commit().await?;
+        Ok(asked)
     }
 }

@@ -94,11 +94,15 @@ impl Tracking {
     /// How far the cohort has come.
     pub async fn status(&self, cohort: &CohortInfo) -> Result<Status, Error> {
         let sql = "SELECT state::text, sum(delta)::int8 FROM handover.counter WHERE cohort_id = $1 GROUP BY state
-            UNION ALL SELECT CASE WHEN state = 'queued' AND kind = 'rollback' THEN 'rolling_back' ELSE state::text END,
+            -- A rollback that waits unpaused: the user is completed as yet.
+            UNION ALL SELECT CASE WHEN state = 'queued' AND kind = 'rollback' THEN 'completed' ELSE state::text END,
                              count(*) FROM handover.open_attempt WHERE cohort_id = $1 GROUP BY 1
             UNION ALL SELECT 'recent', count(*) FROM handover.attempt
                        WHERE cohort_id = $1 AND ended_at > clock_timestamp() - $2 * interval '1 second'
-            UNION ALL SELECT 'rollback_requested', count(*) FROM handover.request WHERE cohort_id = $1 AND kind = 'rollback'
+            UNION ALL SELECT 'rollback_requested',
+                (SELECT count(*) FROM handover.request WHERE cohort_id = $1 AND kind = 'rollback')
+                + (SELECT count(*) FROM handover.open_attempt
+                    WHERE cohort_id = $1 AND state = 'queued' AND kind = 'rollback')
             UNION ALL SELECT 'held', held::int::int8 FROM handover.cohort WHERE id = $1";
         let mut session = self.pool.get().await?;
         let statement = session.prepared(sql).await?;

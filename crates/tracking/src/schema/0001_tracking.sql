@@ -39,8 +39,10 @@ CREATE TABLE handover.cohort (
 );
 
 -- An attempt in progress changes nothing here: a user who is on the way still shows the state of before.
--- `queued` is used by the counters alone.
-CREATE TYPE handover.member_state AS ENUM ('not_started', 'queued', 'completed', 'failed', 'rolled_back', 'skipped');
+-- `queued` and `rollback_requested` are used by the counters alone; the latter counts users who are counted as
+-- completed too.
+CREATE TYPE handover.member_state AS ENUM
+    ('not_started', 'queued', 'completed', 'failed', 'rolled_back', 'skipped', 'rollback_requested');
 
 -- One row a user and migration. No index names `state` or `version`, so that an update of them stays HOT.
 CREATE TABLE handover.member (

@@ -69,6 +69,16 @@ impl Tracking {
         transaction.commit().await?;
         Ok(Cancelled { withdrawn: withdrawn + undrawn, on_their_way })
     }
+
+    /// Forgets the rollbacks of a cohort that were asked for and have not begun: their users stay completed.
+    /// Returns how many.
+    pub async fn cancel_rollbacks(&self, cohort: &CohortInfo) -> Result<i64, Error> {
+        let sql = "WITH gone AS (DELETE FROM handover.request WHERE cohort_id = $1 AND kind = 'rollback' RETURNING 1),
+             count AS (INSERT INTO handover.counter
+                SELECT $1, 'rollback_requested', -count(*) FROM gone HAVING count(*) > 0)
+            SELECT count(*) FROM gone";
+        Ok(self.pool.get().await?.query_one(sql, &[&cohort.id]).await?.get(0))
+    }
 }
 
 /// Moves `launched_seq` back to what was drawn; returns how many users that un-queues.

@@ -96,7 +96,9 @@ impl Tracking {
                  WHERE m.cohort_id = $1 AND m.state = 'completed' AND ($2::text[] IS NULL OR m.user_key = ANY($2))
                    AND NOT EXISTS (SELECT FROM handover.open_attempt o
                                     WHERE o.migration_id = m.migration_id AND o.user_key = m.user_key)
-                ON CONFLICT DO NOTHING RETURNING 1)
+                ON CONFLICT DO NOTHING RETURNING 1),
+             count AS (INSERT INTO handover.counter
+                SELECT $1, 'rollback_requested', count(*) FROM asked HAVING count(*) > 0)
             SELECT count(*) FROM asked";
         self.ask(sql, cohort, &[&cohort.id, &users]).await
     }

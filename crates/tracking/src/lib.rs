@@ -28,7 +28,7 @@ pub use leader::Leader;
 pub use model::{Admission, Claim, Kind, OpenAttempt, OpenState};
 pub use registry::StoredPlan;
 pub use status::{Status, StatusCounts};
-pub use user::{AttemptRecord, Secret, UserRecord};
+pub use user::{AttemptRecord, OpenRecord, Secret, UserRecord, Whereabouts};
 
 use handover_postgres::{Connection, Pool, Step};
 

@@ -93,29 +93,27 @@ pub struct Status {
 impl Tracking {
     /// How far the cohort has come.
     pub async fn status(&self, cohort: &CohortInfo) -> Result<Status, Error> {
-        let sql = "SELECT state::text, sum(delta)::int8 FROM handover.counter WHERE cohort_id = $1 GROUP BY state
+        let sql = "SELECT state::text, sum(delta)::int8, NULL FROM handover.counter WHERE cohort_id = $1 GROUP BY state
             -- A rollback that waits unpaused: the user is completed as yet.
             UNION ALL SELECT CASE WHEN state = 'queued' AND kind = 'rollback' THEN 'completed' ELSE state::text END,
-                             count(*) FROM handover.open_attempt WHERE cohort_id = $1 GROUP BY 1
-            UNION ALL SELECT 'recent', count(*) FROM handover.attempt
+                             count(*), NULL FROM handover.open_attempt WHERE cohort_id = $1 GROUP BY 1
+            UNION ALL SELECT 'recent', count(*), NULL FROM handover.attempt
                        WHERE cohort_id = $1 AND ended_at > clock_timestamp() - $2 * interval '1 second'
-            UNION ALL SELECT 'rollback_requested',
-                (SELECT count(*) FROM handover.request WHERE cohort_id = $1 AND kind = 'rollback')
-                + (SELECT count(*) FROM handover.open_attempt
-                    WHERE cohort_id = $1 AND state = 'queued' AND kind = 'rollback')
-            UNION ALL SELECT 'held', held::int::int8 FROM handover.cohort WHERE id = $1";
+            UNION ALL SELECT 'rollback_requested', count(*), NULL FROM handover.open_attempt
+                       WHERE cohort_id = $1 AND state = 'queued' AND kind = 'rollback'
+            UNION ALL SELECT 'held', held::int::int8, held_reason FROM handover.cohort WHERE id = $1";
         let mut session = self.pool.get().await?;
         let statement = session.prepared(sql).await?;
         let rows = session.query(&statement, &[&cohort.id, &RATE_WINDOW_S]).await?;
         let mut users = StatusCounts::default();
-        let (mut recent, mut rollback_requested, mut held) = (0, 0, cohort.held);
+        let (mut recent, mut rollback_requested, mut held) = (0, 0, (cohort.held, None));
         for row in rows {
             let (state, count): (&str, i64) = (row.get(0), row.get(1));
             match users.slot(state) {
                 Some(slot) => *slot += count,
                 None if state == "recent" => recent = count,
-                None if state == "rollback_requested" => rollback_requested = count,
-                None => held = count == 1,
+                None if state == "rollback_requested" => rollback_requested += count,
+                None => held = (count == 1, row.get(2)),
             }
         }
         let users_per_second = recent as f64 / RATE_WINDOW_S;
@@ -124,8 +122,8 @@ impl Tracking {
         Ok(Status {
             cohort: cohort.name.clone(),
             migration: cohort.migration.clone(),
-            held,
-            held_reason: cohort.held_reason.clone(),
+            held: held.0,
+            held_reason: held.1,
             users,
             rollback_requested,
             users_per_second,

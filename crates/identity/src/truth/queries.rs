@@ -55,6 +55,17 @@ impl Truth {
         Ok(users.iter().map(record).collect())
     }
 
+    /// Those of these users who signed up on the new system in that migration, in no order. Only they are sent
+    /// back, so that a million can be asked about, some thousands at a time.
+    pub async fn born(&self, migration: &str, users: &[String]) -> Result<Vec<String>, Error> {
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+            [(&migration, Type::TEXT), (&users, Type::TEXT_ARRAY)];
+        let rows = self.query(statements::BORN, &parameters).await?;
+        let user =
+            |row: &tokio_postgres::Row| row.try_get(0).map_err(|_| Error::Row("a key is of another type"));
+        rows.iter().map(user).collect()
+    }
+
     /// The rows of those of these users who have one, in no order.
     pub(super) async fn known(&self, users: &[&str]) -> Result<Vec<Record>, Error> {
         let rows = self.query(statements::GET, &[(&users, Type::TEXT_ARRAY)]).await?;

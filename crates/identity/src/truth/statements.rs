@@ -143,6 +143,11 @@ pub(super) const ENROLL: &str = concat!(
     ", true AS changed, (SELECT id FROM noted) AS outbox FROM changed"
 );
 
+/// Those of the users $2 who signed up on the new system in the migration $1.
+pub(super) const BORN: &str = "SELECT user_key FROM unnest($2::text[]) AS i (wanted)
+    CROSS JOIN LATERAL (
+        SELECT user_key FROM identity.users WHERE user_key = i.wanted AND migrated ->> $1 = '0') AS u";
+
 /// The rows of the users $1.
 pub(super) const GET: &str = concat!(
     "SELECT ",

@@ -301,11 +301,12 @@ fn read_back(
 
 async fn loads(plan: &Plan, session: &Session<'_>, findings: &mut Findings) -> Result<(), Error> {
     let is_load = |entity: &&Entity| matches!(entity.target, TargetKind::Load { .. });
-    staging::create(plan, session, is_load, findings).await?;
     for entity in plan.entities() {
         let (TargetKind::Load { sql }, Some(file)) = (&entity.target, &entity.origin.sql.load) else {
             continue;
         };
+        // One after the other, as they are loaded: the rows of later entities are not there yet.
+        staging::create(entity, plan, session, findings).await?;
         for piece in Piece::all(file, sql, plan.user_key()) {
             if prepare(session, &piece, SERVER, findings).await?.is_some() {
                 privileges(&piece, session, findings).await?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use handover_postgres::{Error, QualifiedName};
+use tokio_postgres::error::SqlState;
 
 use super::catalogue::{Catalogue, Table};
 use super::coverage::{self, Read};
@@ -102,6 +103,8 @@ async fn add_uses(
 ) -> Result<bool, Error> {
     let found = match uses::of_query(session, piece.sql, width).await? {
         Ok(found) => found,
+        // A column of no storable type, which is outside the list and has been reported.
+        Err(refusal) if refusal.code == SqlState::INVALID_TABLE_DEFINITION => return Ok(false),
         Err(refusal) => {
             let what = format!("which columns the query uses cannot be told: {}", refusal.message);
             let remedy = "write the query so that a view could be made of it";
@@ -174,7 +177,9 @@ fn roots(scanned: &BTreeSet<QualifiedName>, catalogue: &Catalogue) -> BTreeSet<u
 
 async fn reverses(plan: &Plan, session: &Session<'_>, findings: &mut Findings) -> Result<(), Error> {
     let has_reverse = |entity: &&Entity| entity.reverse.is_some();
-    staging::create(plan, session, has_reverse, findings).await?;
+    for entity in plan.entities().iter().filter(has_reverse) {
+        staging::create(entity, plan, session, findings).await?;
+    }
     for entity in plan.entities() {
         let (Some(sql), Some(file)) = (&entity.reverse, &entity.origin.sql.reverse) else { continue };
         for piece in Piece::all(file, sql, plan.user_key()) {

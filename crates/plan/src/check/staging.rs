@@ -6,24 +6,22 @@ use super::session::Session;
 use crate::finding::{Code, Findings};
 use crate::plan::{Entity, Plan};
 
-/// Makes the tables of the entities that `wanted` says.
+/// Makes the table of an entity.
 pub(super) async fn create(
+    entity: &Entity,
     plan: &Plan,
     session: &Session<'_>,
-    wanted: impl Fn(&&Entity) -> bool,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    for entity in plan.entities().iter().filter(&wanted) {
-        let sql = entity.staging_table(plan.user_key());
-        if let Err(refusal) = session.attempt(session.client().batch_execute(&sql)).await? {
-            let what = format!("no temporary table can hold entity `{}`: {}", entity.name, refusal.message);
-            findings.error(Code::CannotCheck, &entity.origin.place, what, refusal.remedy());
-        }
+    let sql = entity.staging_table(plan.user_key());
+    if let Err(refusal) = session.attempt(session.client().batch_execute(&sql)).await? {
+        let what = format!("no temporary table can hold entity `{}`: {}", entity.name, refusal.message);
+        findings.error(Code::CannotCheck, &entity.origin.place, what, refusal.remedy());
     }
     Ok(())
 }
 
-/// Removes them, so that their names hide nothing from later statements.
+/// Removes those of the entities that `wanted` says, so that their names hide nothing from later statements.
 pub(super) async fn drop_all(
     plan: &Plan,
     session: &Session<'_>,

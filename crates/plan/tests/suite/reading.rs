@@ -65,6 +65,29 @@ fn the_blog_plan_is_read_as_it_is_written() {
     assert!(post.ignore.contains_key("word_count"));
 }
 
+/// The first plan that was ever written: whatever the format learns, this stays readable as it stands.
+#[test]
+fn the_first_sketch_of_the_format_is_still_read() {
+    let mut files = BTreeMap::from([(PLAN.to_owned(), include_str!("../sketch/plan.toml").to_owned())]);
+    for entity in ["reminder", "recipient"] {
+        for (kind, sql) in [
+            ("extract", "SELECT 1 WHERE 1 = ANY (:users)".to_owned()),
+            ("read_back", "SELECT 1 WHERE 1 = ANY (:users)".to_owned()),
+            ("delete", "DELETE FROM x WHERE u = ANY (:users)".to_owned()),
+            ("reverse", format!("INSERT INTO x SELECT FROM {entity}")),
+        ] {
+            files.insert(format!("{entity}.{kind}.sql"), sql);
+        }
+    }
+    let plan = Plan::from_files(files).unwrap();
+    let [reminder, recipient] = plan.entities() else { panic!("two entities") };
+    assert!(reminder.reverse.is_some() && recipient.reverse.is_none());
+    assert_eq!(plan.files().len(), 8, "plan.toml and the seven files that it names");
+    let TargetKind::Table { fill, .. } = &recipient.target else { panic!("into") };
+    let sequence = "reminders.recipient_id_seq".to_owned();
+    assert_eq!(fill[0].1, Fill::Sequence { sequence, key: "legacy_id".into() });
+}
+
 #[test]
 fn the_hash_is_of_every_file_and_survives_storage() {
     let plan = Plan::load(&blog_folder()).unwrap();
@@ -592,8 +615,8 @@ fn more_than_a_plan_may_have_is_refused() {
 #[test]
 fn a_file_of_errors_is_answered_with_a_bounded_list() {
     let mut files = blog();
-    let keys: String = (0..5000).map(|n| format!("k{n} = 1\n")).collect();
-    files.get_mut(PLAN).unwrap().insert_str(0, &keys);
+    let keys: Vec<String> = (0..5000).map(|n| format!("k{n} = 1\n")).collect();
+    files.get_mut(PLAN).unwrap().insert_str(0, &keys.concat());
     let found = findings(files);
     assert!((100..=500).contains(&found.len()), "{}", found.len());
 }

@@ -111,7 +111,7 @@ async fn queries_must_return_the_declared_columns_and_types() {
         },
         Case {
             edits: &[(EXTRACT, "p.author_id::int8", "p.author_id")],
-            expected: &[(Error, Code::ColumnMismatch, EXTRACT, "SELECT", "`author_id` of type int4")],
+            expected: &[(Error, Code::ColumnMismatch, EXTRACT, "SELECT", "`author` of type int4")],
             ..Case::default()
         },
         Case {

@@ -226,7 +226,11 @@ fn fills(
     let none = Registry::new();
     let user = plan.user_key().wire_type();
     let compiled = Transform::compile_with(&entity.layout, &user, &pairs, registry.unwrap_or(&none));
-    for error in compiled.err().unwrap_or_default() {
+    let errors = match compiled {
+        Ok(transform) => return recomputed(entity, &transform, findings),
+        Err(errors) => errors,
+    };
+    for error in errors {
         let place = entity.origin.fills.get(&error.column).unwrap_or(&entity.origin.target);
         let what = format!("the fill of `{}`: {}", error.column, error.problem);
         if registry.is_none() && matches!(error.problem, Problem::Unregistered { .. }) {
@@ -234,6 +238,20 @@ fn fills(
             findings.warn(Code::Opaque, place, what, "run the check of the worker that has it registered");
         } else {
             findings.error(Code::FillMismatch, place, what, error.remedy());
+        }
+    }
+}
+
+/// What is derived can be recomputed byte by byte.
+fn recomputed(entity: &Entity, transform: &Transform, findings: &mut Findings) {
+    for (column, place) in entity.derived.iter().zip(&entity.origin.derived) {
+        if transform.derived(&column.name).is_none() {
+            let what = format!(
+                "the derived column `{}` cannot be recomputed as Postgres would spell it",
+                column.name
+            );
+            let remedy = "return its parts as canonical columns in `read_back` instead";
+            findings.error(Code::BadDerived, place, what, remedy);
         }
     }
 }

@@ -4,6 +4,7 @@
 use handover_plan::{Code, Plan};
 
 use crate::common::blog;
+use crate::live::LOAD;
 
 fn document() -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/plans.md");
@@ -19,6 +20,7 @@ fn every_file_of_the_tutorial_is_in_the_document_as_it_is_tested() {
     for text in [include_str!("../blog/legacy.sql"), include_str!("../blog/destination.sql")] {
         assert!(document.contains(text.trim()), "docs/plans.md does not hold the tutorial's schema");
     }
+    assert!(document.contains(LOAD), "docs/plans.md does not hold the load that is tested");
     assert!(Plan::from_files(blog()).is_ok());
 }
 

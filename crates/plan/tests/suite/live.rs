@@ -6,6 +6,9 @@ mod indexes;
 mod reach;
 mod servers;
 mod statements;
+mod tutorial;
+
+pub(crate) use self::statements::LOAD;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};

@@ -371,6 +371,12 @@ fn entities_are_checked() {
             "user_key int8",
             "user's own column",
         ),
+    ]);
+}
+
+#[test]
+fn targets_and_derived_columns_are_checked() {
+    expect_exactly(&[
         (
             &[(PLAN, "derived   = [\"id uuid\"]", "derived = [\"idd uuid\"]")],
             Code::BadDerived,

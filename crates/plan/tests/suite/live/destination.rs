@@ -107,6 +107,24 @@ async fn each_destination_column_is_filled_or_has_a_default_with_a_reason() {
 #[tokio::test]
 async fn each_fill_suits_its_column_and_is_verified() {
     let cases = [
+        // A json inside a jsonb has no one spelling that could be recomputed.
+        Case {
+            edits: &[
+                (PLAN, "\"slug text\",", "\"extra json\", \"slug text\","),
+                (PLAN, "derived   = [\"id uuid\"]", "derived   = [\"id uuid\", \"seo jsonb\"]"),
+                (PLAN, "hidden = \"seo_hidden\"", "hidden = \"seo_hidden\", extra = \"extra\""),
+                ("article.extract.sql", "       p.slug::text", "       p.extra, p.slug::text"),
+                (
+                    "article.read_back.sql",
+                    "       a.slug,",
+                    "       (a.seo -> 'extra')::json AS extra, a.slug,",
+                ),
+                ("article.read_back.sql", "       a.id\n", "       a.id, a.seo\n"),
+            ],
+            legacy: "ALTER TABLE blog.post ADD extra json",
+            expected: &[(Error, Code::BadDerived, PLAN, "derived", "`seo` cannot be recomputed")],
+            ..Case::default()
+        },
         Case {
             edits: &[(PLAN, "{ column = \"title\" }", "{ column = \"seo_hidden\" }")],
             expected: &[(Error, Code::FillMismatch, PLAN, "title  ", "the fill of `title`")],

@@ -152,9 +152,11 @@ async fn enums_domains_and_arrays_of_them_are_of_the_list() {
 }
 
 const LOAD_FILE: &str = "reply.load.sql";
-const LOAD: &str = "INSERT INTO press.reply (article_id, legacy_id, author, body, written_at)
+/// The example of `docs/plans.md`.
+pub(crate) const LOAD: &str = "INSERT INTO press.reply (article_id, legacy_id, author, body, written_at)
 SELECT a.id, n.legacy_id, n.author, n.body, n.written_at
-  FROM reply n JOIN press.article a ON a.legacy_id = n.post";
+  FROM reply n
+  JOIN press.article a ON a.legacy_id = n.post";
 const REVERSE: &str = "DELETE FROM blog.comment c USING blog.post p
  WHERE p.id = c.post_id AND p.author_id = ANY (:users);
 

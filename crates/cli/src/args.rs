@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use handover_engine::StageName;
 
 use crate::commands::demo::DemoArgs;
 use crate::users::UserArgs;
@@ -11,13 +13,16 @@ use crate::users::UserArgs;
 #[derive(Parser, Debug)]
 #[command(name = "handover", version, propagate_version = true, max_term_width = 110)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or settings, 3 findings or users who failed, \
-4 not found, 5 refused or not confirmed, 6 a server cannot be reached, 130 interrupted.\n\
-Settings: config/handover.toml, then HANDOVER_SECTION__KEY from the environment (docs/configuration.md)."
+    after_help = "Example:\n  handover cohort create pilot --migration invoice-reminders\n  handover cohort add pilot \
+--file users.txt\n  handover launch pilot --limit 50\n  handover status pilot --watch\n\n\
+Exit codes: 0 done, 1 failed, 2 bad usage or settings, 3 findings or users who failed, 4 not found, \
+5 refused or not confirmed, 6 a server cannot be reached, 130 interrupted.\n\
+Settings: config/handover.toml, then HANDOVER_SECTION__KEY from the environment (docs/configuration.md).\n\
+Every command with its output and its JSON: docs/cli.md."
 )]
 pub(crate) struct Args {
-    /// Settings file
-    #[arg(long, global = true, value_name = "FILE", env = "HANDOVER_CONFIG")]
+    /// Settings file, in place of the one that HANDOVER_CONFIG names
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print results as JSON, one object a line
     #[arg(long, global = true)]
@@ -37,7 +42,9 @@ pub(crate) struct Args {
 pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set.
     Auto,
+    /// Everywhere.
     Always,
+    /// Nowhere.
     Never,
 }
 
@@ -60,21 +67,21 @@ checked and registered anew; attempts in progress keep the plan they began with.
     )]
     Init(InitArgs),
     /// Check and show plans
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  handover plan check")]
     Plan(PlanCommand),
     /// Make cohorts and choose their users
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  handover cohort add pilot --file users.txt")]
     Cohort(CohortCommand),
     /// Start a cohort's users on their way
     #[command(
-        after_help = "Examples:\n  handover launch pilot --limit 50\n  handover launch pilot\n\nLaunching \
-again does nothing to users who were launched before."
+        after_help = "Examples:\n  handover launch pilot --limit 50\n  handover launch pilot --watch\n\nLaunching \
+again does nothing to users who were launched before. A plan on disk that is not the registered one is warned of."
     )]
     Launch(LaunchArgs),
     /// Show how far cohorts have come
     #[command(
         after_help = "Examples:\n  handover status\n  handover status pilot --watch\n  handover status pilot --json \
-| jq .users.completed"
+| jq .users.completed\n\nWith --watch it ends once nobody is queued or on the way, with 3 where users have failed."
     )]
     Status(StatusArgs),
     /// Begin nobody new of a cohort; users on their way finish
@@ -84,7 +91,10 @@ again does nothing to users who were launched before."
     #[command(after_help = "Example:\n  handover release pilot")]
     Release(CohortArg),
     /// Take a cohort's queued users back to where they were; users on their way finish
-    #[command(after_help = "Example:\n  handover cancel pilot --yes")]
+    #[command(
+        after_help = "Example:\n  handover cancel pilot --yes\n\nRollbacks that were asked for and have not begun are \
+forgotten too."
+    )]
     Cancel(CohortArg),
     /// Queue a cohort's failed users again
     #[command(
@@ -94,24 +104,25 @@ again does nothing to users who were launched before."
     /// Take completed users back to legacy, if neither side has changed since
     #[command(
         after_help = "Examples:\n  handover rollback pilot 42 43\n  handover rollback pilot --file users.txt\n  \
-handover rollback pilot --all --yes"
+handover rollback pilot --all --yes --watch\n\nIt asks first; where no terminal can answer, --yes must."
     )]
     Rollback(RollbackArgs),
     /// Look at one user
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  handover user show 42")]
     User(UserCommand),
     /// Show what the queues hold and who works on them
     #[command(after_help = "Example:\n  handover queues")]
     Queues,
     /// Look at, retry or drop jobs that were given up
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  handover dead list")]
     Dead(DeadCommand),
     /// Ask Identity, enter sign-ups, rebuild or verify the mirror
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  handover identity get 42")]
     Identity(IdentityCommand),
     /// Print the SQL by which users' digests can be recomputed in psql, without handover
     #[command(
-        after_help = "Example:\n  handover audit-sql invoice-reminders 42 --side source | psql \"$REPLICA_URL\""
+        after_help = "Example:\n  handover audit-sql invoice-reminders 42 --side source | psql \"$REPLICA_URL\"\n\n\
+What it prints holds the attempt's secret key: pipe it, and do not keep it."
     )]
     AuditSql(AuditSqlArgs),
     /// Print a shell completion script
@@ -205,6 +216,9 @@ pub(crate) struct LaunchArgs {
     /// Only so many users more, in the order they were added
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     pub(crate) limit: Option<i64>,
+    /// Go on as `status --watch`
+    #[arg(long, short)]
+    pub(crate) watch: bool,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -243,8 +257,11 @@ pub(crate) struct RollbackArgs {
     #[command(flatten)]
     pub(crate) users: UserArgs,
     /// Every completed user of the cohort
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["users", "file"])]
     pub(crate) all: bool,
+    /// Wait until it is done, and tell who was refused
+    #[arg(long, short)]
+    pub(crate) watch: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -263,7 +280,8 @@ pub(crate) enum DeadCommand {
     #[command(after_help = "Examples:\n  handover dead list\n  handover dead list copy --json")]
     List {
         /// The stage; all where none is given
-        stage: Option<String>,
+        #[arg(value_parser = stage())]
+        stage: Option<StageName>,
         /// How many of each stage
         #[arg(long, default_value_t = 50)]
         limit: usize,
@@ -272,15 +290,27 @@ pub(crate) enum DeadCommand {
     #[command(after_help = "Example:\n  handover dead retry copy")]
     Retry {
         /// The stage
-        stage: String,
+        #[arg(value_parser = stage())]
+        stage: StageName,
     },
     /// Forget given-up jobs; their users stay as they are
     #[command(after_help = "Example:\n  handover dead drop copy --yes")]
     Drop {
         /// The stage
-        stage: String,
+        #[arg(value_parser = stage())]
+        stage: StageName,
     },
 }
+
+/// Lists the stages in help and completions.
+fn stage() -> impl TypedValueParser<Value = StageName> {
+    PossibleValuesParser::new(StageName::ALL.map(StageName::as_str))
+        .try_map(|word| word.parse::<StageName>().map_err(Unknown))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unknown(String);
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum IdentityCommand {
@@ -323,6 +353,8 @@ pub(crate) struct AuditSqlArgs {
 /// Which side an audit query is for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Side {
+    /// The legacy replica, or its primary.
     Source,
+    /// The new system.
     Destination,
 }

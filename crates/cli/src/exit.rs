@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use handover_identity::Error as Identity;
+use handover_queue::Error as Queue;
+use handover_tracking::Error as Tracking;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -13,11 +17,11 @@ pub(crate) enum Exit {
     Usage,
     /// What was to be proven is not so: a plan's findings, a mirror that differs, users who failed.
     Findings,
-    /// There is no such cohort, user or job.
+    /// There is no such cohort, user, job or schema; what else was named is done.
     NotFound,
     /// The operator did not confirm, or the state forbids it. Nothing was done.
     Refused,
-    /// A server cannot be reached.
+    /// A server cannot be reached, or does not let handover in.
     Unreachable,
     /// Stopped by Ctrl-C or SIGTERM.
     Interrupted,
@@ -40,35 +44,75 @@ impl From<Exit> for ExitCode {
 
 /// What an error means for the exit code.
 pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
-    use handover_tracking::Error as Tracking;
-    for cause in error.chain() {
-        if let Some(refusal) = cause.downcast_ref::<Stop>() {
-            return refusal.exit;
+    let known = error.chain().find_map(|cause| {
+        if let Some(stop) = cause.downcast_ref::<Stop>() {
+            return Some(stop.exit);
         }
-        if cause.is::<handover_settings::SettingsError>() || cause.is::<handover_plan::PlanErrors>() {
-            return Exit::Usage;
+        if cause.is::<handover_settings::SettingsError>() {
+            return Some(Exit::Usage);
         }
-        match cause.downcast_ref::<Tracking>() {
-            Some(Tracking::NoSuchCohort(_) | Tracking::NoSuchMigration(_)) => return Exit::NotFound,
-            Some(Tracking::CohortExists(..) | Tracking::KeyTypeDiffers { .. }) => return Exit::Refused,
-            Some(Tracking::BadCohortName(_)) => return Exit::Usage,
-            Some(Tracking::Postgres(error)) if error.is_unreachable() => return Exit::Unreachable,
-            _ => {}
+        if cause.is::<handover_plan::PlanErrors>() {
+            return Some(Exit::Findings);
         }
-        if cause
-            .downcast_ref::<handover_postgres::Error>()
-            .is_some_and(handover_postgres::Error::is_unreachable)
-        {
-            return Exit::Unreachable;
-        }
-        if cause.downcast_ref::<handover_queue::Error>().is_some_and(handover_queue::Error::is_transient) {
-            return Exit::Unreachable;
-        }
-    }
-    Exit::Failed
+        let tracking = cause.downcast_ref().and_then(of_tracking);
+        let identity = || cause.downcast_ref().and_then(of_identity);
+        let queue = || cause.downcast_ref().and_then(of_queue);
+        let postgres = || cause.downcast_ref().and_then(of_postgres);
+        tracking.or_else(identity).or_else(queue).or_else(postgres)
+    });
+    known.unwrap_or(Exit::Failed)
 }
 
-/// An end that a command decided on, with what to tell the operator.
+fn of_tracking(error: &Tracking) -> Option<Exit> {
+    Some(match error {
+        Tracking::NotInstalled | Tracking::NoSuchCohort(_) | Tracking::NoSuchMigration(_) => Exit::NotFound,
+        Tracking::CohortExists(..) | Tracking::KeyTypeDiffers { .. } => Exit::Refused,
+        Tracking::BadCohortName(_) => Exit::Usage,
+        // The variant is transparent, so that what it holds is not in the chain.
+        Tracking::Postgres(error) => return of_postgres(error),
+        Tracking::Damaged(_) => return None,
+    })
+}
+
+fn of_identity(error: &Identity) -> Option<Exit> {
+    match error {
+        Identity::Redis(_) | Identity::MirrorTimeout(_) => Some(Exit::Unreachable),
+        Identity::MirrorConfig(_) => Some(Exit::Usage),
+        Identity::Paused { .. } | Identity::KnownOnLegacy { .. } => Some(Exit::Refused),
+        _ => None,
+    }
+}
+
+fn of_queue(error: &Queue) -> Option<Exit> {
+    match error {
+        Queue::Settings(_) => Some(Exit::Usage),
+        error if error.is_transient() => Some(Exit::Unreachable),
+        _ => None,
+    }
+}
+
+/// Class 28 is a refused login; 3D000 a database that is not there, 53300 no free session, 57P01 to 57P03 a server
+/// that stops or starts; 42P01 and 3F000 a table or schema that `init` makes.
+fn of_postgres(error: &handover_postgres::Error) -> Option<Exit> {
+    let Some(code) = error.sqlstate().map(tokio_postgres::error::SqlState::code) else {
+        return error.is_unreachable().then_some(Exit::Unreachable);
+    };
+    match code {
+        "3D000" | "53300" | "57P01" | "57P02" | "57P03" => Some(Exit::Unreachable),
+        "42P01" | "3F000" => Some(Exit::NotFound),
+        _ => code.starts_with("28").then_some(Exit::Unreachable),
+    }
+}
+
+/// The error of Postgres that stands behind an error.
+pub(crate) fn postgres(error: &anyhow::Error) -> Option<&handover_postgres::Error> {
+    error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(Tracking::Postgres(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    })
+}
+
+/// An end that a command decided on, with what to tell the operator; an empty message tells nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Stop {
@@ -79,4 +123,26 @@ pub(crate) struct Stop {
 /// Ends the command with that code and message.
 pub(crate) fn stop(exit: Exit, message: impl Into<String>) -> anyhow::Error {
     Stop { exit, message: message.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_answer_is_told_from_other_failures() {
+        let gone = handover_postgres::Error::connection("destination", "refused");
+        assert_eq!(of_error(&Tracking::Postgres(gone).into()), Exit::Unreachable);
+        let gone = handover_postgres::Error::connection("identity", "refused");
+        assert_eq!(of_error(&Identity::from(gone).into()), Exit::Unreachable);
+        assert_eq!(of_error(&Queue::Unreachable("refused".to_owned()).into()), Exit::Unreachable);
+        assert_eq!(of_error(&Tracking::Damaged("x".to_owned()).into()), Exit::Failed);
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_is_refused() {
+        assert_eq!(of_error(&Tracking::NoSuchCohort("x".to_owned()).into()), Exit::NotFound);
+        let exists = Tracking::CohortExists("x".to_owned(), "y".to_owned());
+        assert_eq!(of_error(&exists.into()), Exit::Refused);
+    }
 }

@@ -12,7 +12,10 @@ use crate::output;
 pub(crate) async fn or_interrupted(command: impl Future<Output = Result<Exit>>) -> Exit {
     tokio::select! {
         result = command => result.unwrap_or_else(|error| {
-            output::problem(&chain(&error));
+            let text = chain(&error);
+            if !text.is_empty() {
+                output::problem(&text);
+            }
             exit::of_error(&error)
         }),
         () = interrupted() => {
@@ -33,7 +36,7 @@ async fn interrupted() {
 }
 
 /// The error with its causes, each said once: several of our errors show their source's text as their own.
-fn chain(error: &anyhow::Error) -> String {
+pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {

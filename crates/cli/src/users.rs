@@ -1,21 +1,27 @@
 //! Users as they are named: on the command line, in a text file, on standard input. One a line; blank lines and
 //! lines that begin with `#` are passed over; the key type decides the spelling.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use handover_plan::KeyType;
+use serde::Serialize;
 
 use crate::exit::{Exit, stop};
+use crate::output;
 
 /// Bad lines that are listed; the rest are counted.
 const LISTED: usize = 20;
 
 /// The longest line that is read, in bytes: a key has at most 255.
 const MAX_LINE: u64 = 4_096;
+
+/// How many users are read at a time where all are wanted.
+const CHUNK: usize = 10_000;
 
 /// Users by parameter or file.
 #[derive(Args, Clone, Debug, Default)]
@@ -30,7 +36,7 @@ pub(crate) struct UserArgs {
 }
 
 /// One user with the line it stands on; parameters count as lines before the file's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Named {
     pub(crate) line: i64,
     pub(crate) user: String,
@@ -45,7 +51,13 @@ pub(crate) struct Lines {
     line: i64,
     bad: Vec<String>,
     bad_count: usize,
-    /// Bytes read so far.
+    bytes: u64,
+}
+
+/// Some users in a row.
+pub(crate) struct Chunk {
+    pub(crate) users: Vec<Named>,
+    /// Bytes of the file read so far.
     pub(crate) bytes: u64,
 }
 
@@ -66,6 +78,9 @@ impl UserArgs {
         let (reader, name): (Option<Box<dyn BufRead + Send>>, String) = match self.file.as_deref() {
             None => (None, String::new()),
             Some(path) if path == Path::new("-") => {
+                if std::io::stdin().is_terminal() {
+                    output::say("reading users from the terminal, one a line; Ctrl-D ends them");
+                }
                 (Some(Box::new(BufReader::new(std::io::stdin()))), "standard input".to_owned())
             }
             Some(path) => {
@@ -79,21 +94,48 @@ impl UserArgs {
         Ok(Lines { parameters, reader, name, key, line: 0, bad: Vec::new(), bad_count: 0, bytes: 0 })
     }
 
-    /// All users at once, for commands that name a few.
-    pub(crate) fn all(&self, key: KeyType) -> Result<Vec<String>> {
-        let mut lines = self.lines(key)?;
-        let mut users = Vec::new();
-        while let Some(named) = lines.next()? {
-            users.push(named.user);
+    /// All users at once, each once, in their order.
+    pub(crate) async fn all(&self, key: KeyType) -> Result<Vec<String>> {
+        let (mut users, mut seen) = (Vec::new(), HashSet::new());
+        let mut rest = Some(self.lines(key)?);
+        while let Some(lines) = rest.take() {
+            if let Some((chunk, lines)) = lines.chunk(CHUNK).await? {
+                let named = chunk.users.into_iter().map(|named| named.user);
+                users.extend(named.filter(|user| seen.insert(user.clone())));
+                rest = Some(lines);
+            }
         }
-        lines.finish()?;
         Ok(users)
     }
 }
 
+/// That a command was given no users.
+pub(crate) fn nobody() -> anyhow::Error {
+    stop(Exit::Usage, "nobody was named: give users, or --file")
+}
+
 impl Lines {
+    /// The next users, at most `most` of them; none at the end, where keys that cannot be used are an error that
+    /// names every one.
+    ///
+    /// Reads on a thread of its own: standard input may have nothing to say for long, and Ctrl-C must be heard.
+    pub(crate) async fn chunk(mut self, most: usize) -> Result<Option<(Chunk, Self)>> {
+        let read = move || {
+            let mut users = Vec::with_capacity(most.min(CHUNK));
+            while users.len() < most {
+                let Some(named) = self.next()? else { break };
+                users.push(named);
+            }
+            if users.is_empty() {
+                return self.finish().map(|()| None);
+            }
+            Ok(Some((Chunk { users, bytes: self.bytes }, self)))
+        };
+        tokio::task::spawn_blocking(read).await.context("failed to read users")?
+    }
+
     /// The next user. A line that is no key is noted, and the rest still read: `finish` names them all.
-    pub(crate) fn next(&mut self) -> Result<Option<Named>> {
+    fn next(&mut self) -> Result<Option<Named>> {
         while let Some(user) = self.parameters.next() {
             match self.key.canonical(&user) {
                 Ok(user) => return Ok(Some(Named { line: 0, user })),
@@ -116,7 +158,10 @@ impl Lines {
     fn read_line(&mut self) -> Result<Option<String>> {
         let Some(reader) = self.reader.as_mut() else { return Ok(None) };
         let mut bytes = Vec::new();
-        let read = reader.take(MAX_LINE).read_until(b'\n', &mut bytes).context("failed to read users")?;
+        let read = reader
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut bytes)
+            .map_err(|error| stop(Exit::Usage, format!("failed to read {}: {error}", self.name)))?;
         if read == 0 {
             return Ok(None);
         }
@@ -141,8 +186,7 @@ impl Lines {
         }
     }
 
-    /// An error that names every line that was no key; call it before anything is done.
-    pub(crate) fn finish(self) -> Result<()> {
+    fn finish(self) -> Result<()> {
         if self.bad_count == 0 {
             return Ok(());
         }
@@ -168,35 +212,41 @@ pub(crate) fn count(n: usize, what: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(content: &str, key: KeyType) -> Result<Vec<Named>> {
+    async fn read(content: &str, key: KeyType) -> Result<Vec<Named>> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("users.txt");
         std::fs::write(&path, content)?;
         let mut lines = UserArgs { users: vec![], file: Some(path) }.lines(key)?;
         let mut named = Vec::new();
-        while let Some(user) = lines.next()? {
-            named.push(user);
+        while let Some((chunk, rest)) = lines.chunk(1).await? {
+            named.extend(chunk.users);
+            lines = rest;
         }
-        lines.finish()?;
         Ok(named)
     }
 
-    #[test]
-    fn comments_and_blank_lines_are_passed_over_and_lines_are_counted() {
-        let named = read("\u{feff}# cohort\n\n 042 \r\n7", KeyType::Int8).unwrap();
+    #[tokio::test]
+    async fn a_user_who_is_named_twice_is_taken_once() {
+        let users = ["2", "1", "02"].map(str::to_owned).to_vec();
+        assert_eq!(UserArgs { users, file: None }.all(KeyType::Int8).await.unwrap(), ["2", "1"]);
+    }
+
+    #[tokio::test]
+    async fn comments_and_blank_lines_are_passed_over_and_lines_are_counted() {
+        let named = read("\u{feff}# cohort\n\n 042 \r\n7", KeyType::Int8).await.unwrap();
         let want = [Named { line: 3, user: "42".to_owned() }, Named { line: 4, user: "7".to_owned() }];
         assert_eq!(named, want);
     }
 
-    #[test]
-    fn every_bad_line_is_named_at_once() {
-        let error = read("1\nx\n2\ny\n", KeyType::Int8).unwrap_err().to_string();
+    #[tokio::test]
+    async fn every_bad_line_is_named_at_once() {
+        let error = read("1\nx\n2\ny\n", KeyType::Int8).await.unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("line 4"), "{error}");
     }
 
-    #[test]
-    fn a_line_without_end_is_refused_before_it_fills_the_memory() {
-        let error = read(&"9".repeat(10_000), KeyType::Text).unwrap_err().to_string();
+    #[tokio::test]
+    async fn a_line_without_end_is_refused_before_it_fills_the_memory() {
+        let error = read(&"9".repeat(10_000), KeyType::Text).await.unwrap_err().to_string();
         assert!(error.contains("longer than"), "{error}");
     }
 }

@@ -4,16 +4,18 @@ use anyhow::Result;
 use handover_canonical::KeyBlock;
 use handover_canonical::audit_sql::{Audit, Entity, script};
 use handover_plan::Plan;
+use serde_json::json;
 
 use crate::args::{AuditSqlArgs, Side};
 use crate::context::Context;
 use crate::exit::{Exit, stop};
-use crate::output;
 
 pub(crate) async fn run(context: &Context, args: &AuditSqlArgs) -> Result<Exit> {
     let tracking = context.tracking()?;
     let key = context.key_type(&tracking).await?;
-    let user = key.canonical(&args.user).map_err(|error| stop(Exit::Usage, error.to_string()))?;
+    let user = context.user_key(&tracking, &args.user).await?;
+    // An error that names the migration, where there is none of that name.
+    tracking.current_plan(&args.migration).await?;
     let Some(secret) = tracking.last_secret(&args.migration, &user).await? else {
         let text =
             format!("user {user} has no attempt in {} whose digest could be recomputed", args.migration);
@@ -35,7 +37,9 @@ pub(crate) async fn run(context: &Context, args: &AuditSqlArgs) -> Result<Exit> 
     let users = [(user.as_str(), &block)];
     let hash = plan.hash();
     let audit = Audit { plan_hash: &hash, user_type: key.wire_type(), entities: &entities, users: &users };
-    output::line(&script(&audit))?;
-    context.output.note(&format!("the attempt's digest was {}", secret.digest));
+    let sql = script(&audit);
+    let value = json!({ "migration": args.migration, "user": user, "digest": secret.digest, "sql": sql });
+    context.output.result(&value, || sql.trim_end().to_owned())?;
+    context.output.note(&format!("the attempt's digest is {}", secret.digest));
     Ok(Exit::Done)
 }

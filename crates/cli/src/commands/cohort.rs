@@ -1,25 +1,33 @@
 //! `cohort create|add|remove|list`.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::Result;
-use handover_identity::Identity;
-use handover_tracking::{AddReport, Clash, ClashKind, CohortInfo, Tracking};
+use anyhow::{Context as _, Result};
+use futures_util::{TryStreamExt, stream};
+use handover_identity::Truth;
+use handover_tracking::{AddReport, Clash, ClashKind, CohortInfo, Removed, Tracking};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::CohortCommand;
 use crate::context::Context;
-use crate::exit::{Exit, stop};
+use crate::exit::Exit;
 use crate::output;
-use crate::users::{Named, UserArgs, count};
+use crate::users::{Chunk, Named, UserArgs, count, nobody};
 
 /// How many users Identity is asked about at a time.
 const CHUNK: usize = 5_000;
 
-/// How many users who were left out are listed on a terminal.
+/// How many such questions are under way while what was answered is sent on.
+const AHEAD: usize = 3;
+
+/// How many users who were left out are listed as text.
 const LISTED: usize = 20;
+
+/// A file below this size is added too quickly for a bar.
+const BAR_FROM: u64 = 1_000_000;
 
 pub(crate) async fn run(context: &Context, command: CohortCommand) -> Result<Exit> {
     match command {
@@ -32,7 +40,10 @@ pub(crate) async fn run(context: &Context, command: CohortCommand) -> Result<Exi
 
 async fn create(context: &Context, cohort: &str, migration: &str) -> Result<Exit> {
     let cohort = context.tracking()?.create_cohort(migration, cohort).await?;
-    context.output.result(&cohort, || format!("cohort {} of {} made", cohort.name, cohort.migration))?;
+    context.output.result(&cohort, || {
+        let (name, migration) = (&cohort.name, &cohort.migration);
+        format!("cohort {name} of {migration} made; `handover cohort add {name}` gives it users")
+    })?;
     Ok(Exit::Done)
 }
 
@@ -40,16 +51,14 @@ async fn list(context: &Context) -> Result<Exit> {
     let cohorts = context.tracking()?.cohorts().await?;
     let row = |cohort: &CohortInfo| {
         let launched = cohort.launched_at.clone().unwrap_or_else(|| "-".to_owned());
-        let held = if cohort.held { "held" } else { "" };
-        vec![
-            cohort.name.clone(),
-            cohort.migration.clone(),
-            cohort.users.to_string(),
-            launched,
-            held.to_owned(),
-        ]
+        let reason = || cohort.held_reason.as_deref().unwrap_or("no reason was given");
+        let held = if cohort.held { format!("held: {}", reason()) } else { String::new() };
+        vec![cohort.name.clone(), cohort.migration.clone(), cohort.users.to_string(), launched, held]
     };
-    context.output.result(&cohorts, || {
+    context.output.list(&cohorts, || {
+        if cohorts.is_empty() {
+            return "there are no cohorts; `handover cohort create` makes one".to_owned();
+        }
         output::table(&["cohort", "migration", "users", "launched", ""], cohorts.iter().map(row).collect())
     })?;
     Ok(Exit::Done)
@@ -61,58 +70,54 @@ struct Added {
     cohort: String,
     #[serde(flatten)]
     report: AddReport,
+    /// Users who signed up on the new system: there is nothing to move.
     born_on_new: i64,
     /// The first of them, with their lines.
-    born: Vec<(i64, String)>,
+    born: Vec<Named>,
 }
 
 async fn add(context: &Context, cohort: &str, users: &UserArgs) -> Result<Exit> {
     if users.is_empty() {
-        return Err(stop(Exit::Usage, "nobody was named: give users, or --file"));
+        return Err(nobody());
     }
     let tracking = context.tracking()?;
     let cohort = tracking.cohort(cohort).await?;
-    let added = stream(context, &tracking, &cohort, users).await?;
+    let bar = progress(users.size());
+    let added = stream_in(context, &tracking, &cohort, users, &bar).await;
+    bar.finish_and_clear();
+    let added = added?;
     context.output.result(&added, || text(&added))?;
     Ok(Exit::Done)
 }
 
-/// Streams the users into tracking; nothing is committed before every line was read and found good.
-async fn stream(
+/// Streams the users into tracking; nothing is committed before every line was read and found good. While one
+/// chunk is sent, Identity is asked about the next ones.
+async fn stream_in(
     context: &Context,
     tracking: &Tracking,
     cohort: &CohortInfo,
     users: &UserArgs,
+    bar: &ProgressBar,
 ) -> Result<Added> {
-    let mut lines = users.lines(context.key_type(tracking).await?)?;
-    let identity = context.identity()?;
+    let lines = users.lines(context.key_type(tracking).await?)?;
+    let truth = context.truth()?;
     let mut adding = tracking.add_users(cohort).await?;
     let mut added = Added { cohort: cohort.name.clone(), ..Added::default() };
-    let progress = progress(users.size());
-    let mut chunk: Vec<Named> = Vec::with_capacity(CHUNK);
-    loop {
-        let named = lines.next()?;
-        let ended = named.is_none();
-        chunk.extend(named);
-        if chunk.len() == CHUNK || ended {
-            let born = born_on_new(&identity, &cohort.migration, &chunk).await?;
-            for named in chunk.drain(..) {
-                if born.contains(&named.user) {
-                    added.leave_out(named);
-                } else {
-                    adding.push(named.line, &named.user).await?;
-                }
+    let chunks = stream::try_unfold(lines, |lines| lines.chunk(CHUNK));
+    let looked_up = chunks.map_ok(|chunk| look_up(truth.clone(), cohort.migration.clone(), chunk));
+    let mut looked_up = pin!(looked_up.try_buffered(AHEAD));
+    while let Some((chunk, born)) = looked_up.try_next().await? {
+        for named in chunk.users {
+            if born.contains(&named.user) {
+                added.leave_out(named);
+            } else {
+                adding.push(named.line, &named.user).await?;
             }
-            progress.set_position(lines.bytes);
         }
-        if ended {
-            break;
-        }
+        bar.set_position(chunk.bytes);
     }
-    lines.finish()?;
-    progress.set_message("putting them in place");
+    bar.set_message("putting them in place");
     added.report = adding.finish().await?;
-    progress.finish_and_clear();
     Ok(added)
 }
 
@@ -120,21 +125,24 @@ impl Added {
     fn leave_out(&mut self, named: Named) {
         self.born_on_new += 1;
         if self.born.len() < LISTED {
-            self.born.push((named.line, named.user));
+            self.born.push(named);
         }
     }
 }
 
-/// Those of the users whom Identity knows as born on the new system.
-async fn born_on_new(identity: &Identity, migration: &str, chunk: &[Named]) -> Result<HashSet<String>> {
-    let users: Vec<String> = chunk.iter().map(|named| named.user.clone()).collect();
-    let records = identity.get(&users).await?;
-    let born = records.iter().filter(|record| record.flipped_by(migration) == Some(0));
-    Ok(born.map(|record| record.user().to_owned()).collect())
+/// The chunk, with those of its users whom Identity knows as born on the new system. A task of its own, so that
+/// it goes on while another chunk is sent.
+async fn look_up(truth: Truth, migration: String, chunk: Chunk) -> Result<(Chunk, HashSet<String>)> {
+    let asked = async move {
+        let users: Vec<String> = chunk.users.iter().map(|named| named.user.clone()).collect();
+        let born = truth.born(&migration, &users).await?;
+        Ok((chunk, born.into_iter().collect()))
+    };
+    tokio::spawn(asked).await.context("failed to ask Identity")?
 }
 
 fn progress(size: Option<u64>) -> ProgressBar {
-    let Some(size) = size.filter(|size| *size > 1_000_000) else { return ProgressBar::hidden() };
+    let Some(size) = size.filter(|size| *size > BAR_FROM) else { return ProgressBar::hidden() };
     let style = "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} {msg}";
     let bar = ProgressBar::new(size)
         .with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -144,60 +152,60 @@ fn progress(size: Option<u64>) -> ProgressBar {
 
 fn text(added: &Added) -> String {
     let report = &added.report;
-    let mut text = format!("{} added to {}", count(report.added as usize, "user"), added.cohort);
+    let first = format!("{} added to {}", count(report.added as usize, "user"), added.cohort);
     let left_out = report.duplicates + report.already_here + report.other_cohort + added.born_on_new;
     if left_out == 0 {
-        return text;
+        return first;
     }
-    text.push_str(&format!("; {} left out:", count(left_out as usize, "line")));
-    for (line, user) in &added.born {
-        text.push_str(&format!("\n  {}{user}: born on the new system", place(*line)));
+    let born = added.born.iter();
+    let born = born.map(|named| format!("  {}{} was born on the new system", place(named.line), named.user));
+    let clashes = report.clashes.iter().take(LISTED).map(clash_text);
+    let mut lines: Vec<String> = born.chain(clashes).collect();
+    let more = left_out - lines.len() as i64;
+    lines.insert(0, format!("{first}; {left_out} left out:"));
+    if more > 0 {
+        lines.push(format!("  and {more} more (--json lists up to a thousand)"));
     }
-    for clash in report.clashes.iter().take(LISTED) {
-        text.push_str(&format!("\n  {}", clash_text(clash)));
-    }
-    let listed = (added.born.len() + report.clashes.len().min(LISTED)) as i64;
-    if left_out > listed {
-        text.push_str(&format!("\n  and {} more (--json lists up to a thousand)", left_out - listed));
-    }
-    text
+    lines.join("\n")
 }
 
 fn clash_text(clash: &Clash) -> String {
     let why = match clash.kind {
+        ClashKind::Duplicate if clash.line == 0 => "was named before".to_owned(),
         ClashKind::Duplicate => "stands on an earlier line too".to_owned(),
         ClashKind::AlreadyHere => "is of this cohort already".to_owned(),
         ClashKind::OtherCohort => {
             format!("is of cohort {}", clash.cohort.as_deref().unwrap_or("another"))
         }
     };
-    format!("{}{} {why}", place(clash.line), clash.user)
+    format!("  {}{} {why}", place(clash.line), clash.user)
 }
 
+/// Users who were named as parameters stand on no line.
 fn place(line: i64) -> String {
     if line == 0 { String::new() } else { format!("line {line}: ") }
 }
 
 async fn remove(context: &Context, cohort: &str, users: &UserArgs) -> Result<Exit> {
+    if users.is_empty() {
+        return Err(nobody());
+    }
     let tracking = context.tracking()?;
     let cohort = tracking.cohort(cohort).await?;
-    let users = users.all(context.key_type(&tracking).await?)?;
-    if users.is_empty() {
-        return Err(stop(Exit::Usage, "nobody was named: give users, or --file"));
-    }
+    let users = users.all(context.key_type(&tracking).await?).await?;
     let removed = tracking.remove_users(&cohort, &users).await?;
-    context.output.result(&removed, || {
-        let mut text = format!("{} removed from {}", count(removed.removed.len(), "user"), cohort.name);
-        if !removed.launched.is_empty() {
-            text.push_str(&format!(
-                "\nkept, since they were launched before: {}",
-                removed.launched.join(", ")
-            ));
+    context.output.result(&removed, || removed_text(&cohort, &removed))?;
+    let all = removed.unknown.is_empty() && removed.launched.is_empty();
+    Ok(if all { Exit::Done } else { Exit::NotFound })
+}
+
+fn removed_text(cohort: &CohortInfo, removed: &Removed) -> String {
+    let mut lines = vec![format!("{} removed from {}", count(removed.removed.len(), "user"), cohort.name)];
+    for (users, why) in [(&removed.launched, "launched before"), (&removed.unknown, "not of this cohort")] {
+        lines.extend(users.iter().take(LISTED).map(|user| format!("  left out: {user}, {why}")));
+        if users.len() > LISTED {
+            lines.push(format!("  and {} more {why} (--json lists all)", users.len() - LISTED));
         }
-        if !removed.unknown.is_empty() {
-            text.push_str(&format!("\nnot of this cohort: {}", removed.unknown.join(", ")));
-        }
-        text
-    })?;
-    Ok(if removed.unknown.is_empty() { Exit::Done } else { Exit::NotFound })
+    }
+    lines.join("\n")
 }

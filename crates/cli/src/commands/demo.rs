@@ -37,7 +37,7 @@ const ROLLED_BACK: usize = 20;
 const EVERY: Duration = Duration::from_millis(200);
 
 /// Without anybody moving on for so long, the demonstration gives up.
-const STALLED: Duration = Duration::from_secs(120);
+const STALLED: Duration = Duration::from_mins(2);
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
@@ -112,7 +112,7 @@ fn context(sandbox: &Sandbox, output: Output) -> Result<Context> {
 async fn prepare(args: &DemoArgs, sandbox: &Sandbox, context: &Context, tracking: &Tracking) -> Result<()> {
     let began = Instant::now();
     data::install(&sandbox.legacy_url(), &sandbox.destination_url()).await?;
-    let shape = Shape { rows_per_user: args.rows_per_user, ..Shape::default() };
+    let shape = Shape { rows_per_user: args.rows_per_user };
     let counts = data::generate(&sandbox.legacy_url(), args.users, args.seed, shape).await?;
     let rows = counts.reminders + counts.recipients;
     say(&format!(

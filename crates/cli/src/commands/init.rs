@@ -1,41 +1,55 @@
-//! `init`: schemas, then plans, each checked before it is registered.
+//! `init`: schemas, then plans, each checked before any is registered.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use handover_plan::Plan;
 use handover_settings::Server;
-use serde_json::json;
+use handover_tracking::Tracking;
+use serde::Serialize;
 
-use super::plan::{check, print_findings};
+use super::plan::{check, folders, load, print_findings};
 use crate::args::InitArgs;
 use crate::context::Context;
 use crate::exit::{Exit, stop};
 
+/// What became of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Registered {
+    New,
+    Changed,
+    Unchanged,
+}
+
+#[derive(Debug, Serialize)]
+struct Registration {
+    migration: String,
+    hash: String,
+    registered: Registered,
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// The steps of the schemas that were made now.
+    schema_steps: Vec<String>,
+    plans: Vec<Registration>,
+}
+
 pub(crate) async fn run(context: &Context, args: &InitArgs) -> Result<Exit> {
-    let plans = load_all(&context.settings.plans.dir)?;
-    let steps = schemas(context).await?;
+    let folders = folders(&context.settings.plans.dir)?;
+    let plans = folders.into_iter().map(|folder| Ok((load(&folder)?, folder))).collect::<Result<Vec<_>>>()?;
+    let schema_steps = schemas(context).await?;
     if !args.no_check {
-        for (folder, plan) in &plans {
-            let findings = check(context, plan).await?;
-            if print_findings(folder, &findings) {
-                let text =
-                    format!("plan `{}` does not fit these databases; it was not registered", plan.name());
-                return Err(stop(Exit::Findings, text));
-            }
-        }
+        check_all(context, &plans).await?;
     }
     let tracking = context.tracking()?;
-    for (_, plan) in &plans {
-        tracking.fix_key_type(plan.user_key().sql()).await?;
-        tracking.register(plan.name(), &plan.hash(), plan.files()).await?;
+    let mut report = Report { schema_steps, plans: Vec::new() };
+    for (plan, _) in &plans {
+        report.plans.push(register(&tracking, plan).await?);
     }
-    let names: Vec<&str> = plans.iter().map(|(_, plan)| plan.name()).collect();
-    let value = json!({ "schema_steps": steps, "plans": names });
-    context.output.result(&value, || {
-        let made = if steps.is_empty() { "up to date".to_owned() } else { steps.join(", ") };
-        format!("schemas: {made}\nplans: {}", names.join(", "))
-    })?;
+    context.output.result(&report, || text(&report))?;
     Ok(Exit::Done)
 }
 
@@ -43,26 +57,56 @@ pub(crate) async fn run(context: &Context, args: &InitArgs) -> Result<Exit> {
 async fn schemas(context: &Context) -> Result<Vec<String>> {
     let mut session = context.database(Server::Destination)?.connect().await?;
     let mut steps = handover_tracking::install(&mut session).await?;
-    steps.extend(context.identity()?.truth().migrate().await?);
+    steps.extend(context.truth()?.migrate().await?);
     Ok(steps)
 }
 
-/// Every plan below a folder: each folder in it that holds a `plan.toml`.
-pub(crate) fn load_all(folder: &Path) -> Result<Vec<(PathBuf, Plan)>> {
-    let entries = std::fs::read_dir(folder).map_err(|error| {
-        stop(Exit::Usage, format!("failed to read the plans folder {}: {error}", folder.display()))
-    })?;
-    let mut folders = Vec::new();
-    for entry in entries {
-        let path = entry.context("failed to read the plans folder")?.path();
-        if path.join("plan.toml").is_file() {
-            folders.push(path);
+/// Proves every plan against the databases, and ends with the findings of all of them where one does not fit.
+async fn check_all(context: &Context, plans: &[(Plan, PathBuf)]) -> Result<()> {
+    let mut unfit = Vec::new();
+    for (plan, folder) in plans {
+        if print_findings(folder, &check(context, plan).await?) {
+            unfit.push(plan.name());
         }
     }
-    folders.sort();
-    if folders.is_empty() {
-        let text = format!("{} holds no folder with a plan.toml", folder.display());
-        return Err(stop(Exit::Usage, text));
+    if unfit.is_empty() {
+        return Ok(());
     }
-    folders.into_iter().map(|path| Ok((path.clone(), Plan::load(&path)?))).collect()
+    let text = format!("no plan was registered: {} does not fit these databases", unfit.join(", "));
+    Err(stop(Exit::Findings, text))
+}
+
+async fn register(tracking: &Tracking, plan: &Plan) -> Result<Registration> {
+    let hash = plan.hash();
+    tracking.fix_key_type(plan.user_key().sql()).await?;
+    let registered = match tracking.current_plan(plan.name()).await {
+        Err(handover_tracking::Error::NoSuchMigration(_)) => Registered::New,
+        Err(error) => return Err(error.into()),
+        Ok(current) if current.hash == hash => Registered::Unchanged,
+        Ok(_) => Registered::Changed,
+    };
+    if registered != Registered::Unchanged {
+        tracking.register(plan.name(), &hash, plan.files()).await?;
+    }
+    Ok(Registration { migration: plan.name().to_owned(), hash: hex::encode(hash), registered })
+}
+
+fn text(report: &Report) -> String {
+    let steps = match report.schema_steps.as_slice() {
+        [] => "up to date".to_owned(),
+        steps => format!("made {}", steps.join(", ")),
+    };
+    let plan = |plan: &Registration| {
+        let what = match plan.registered {
+            Registered::New => "registered",
+            Registered::Changed => {
+                "changed, registered anew; attempts in progress keep the plan they began with"
+            }
+            Registered::Unchanged => "registered before, unchanged",
+        };
+        format!("plan {}: {what}", plan.migration)
+    };
+    let mut lines = vec![format!("schemas: {steps}")];
+    lines.extend(report.plans.iter().map(plan));
+    lines.join("\n")
 }

@@ -1,71 +1,141 @@
 //! `rollback`: asks for it; the rollback stage does it, and refuses users who have changed.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use handover_tracking::{CohortInfo, Tracking};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::RollbackArgs;
 use crate::confirm::confirm;
 use crate::context::Context;
-use crate::exit::{Exit, stop};
-use crate::users::count;
+use crate::exit::Exit;
+use crate::named::{self, LeftOut};
+use crate::users::{count, nobody};
+
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How many who were refused are listed as text.
+const LISTED: usize = 20;
+
+/// The states in which the one who asked for a rollback may find a user, where it was not refused.
+const BACK: &str = "rolled_back";
 
 /// What became of the request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Requested {
     cohort: String,
-    requested: i64,
-    /// Named users who are of this cohort and not completed, with their states.
-    not_completed: Vec<(String, String)>,
-    /// Named users who are not of this cohort.
-    unknown: Vec<String>,
+    #[serde(rename = "requested")]
+    many: i64,
+    /// Named users who are not completed users of this cohort.
+    left_out: Vec<LeftOut>,
+    /// With `--watch`: what came of it.
+    #[serde(flatten)]
+    end: Option<End>,
+}
+
+/// How the rollbacks ended.
+#[derive(Debug, Serialize)]
+struct End {
+    #[serde(rename = "rolled_back")]
+    back: i64,
+    /// Rollbacks that were refused: their users stay completed.
+    refused: i64,
+    /// The users who were named and refused.
+    refused_users: Vec<String>,
 }
 
 pub(crate) async fn run(context: &Context, args: &RollbackArgs) -> Result<Exit> {
+    if args.users.is_empty() && !args.all {
+        return Err(nobody());
+    }
     let tracking = context.tracking()?;
     let cohort = tracking.cohort(&args.cohort).await?;
-    let users = match (args.users.is_empty(), args.all) {
-        (false, false) => Some(args.users.all(context.key_type(&tracking).await?)?),
-        (true, true) => None,
-        (true, false) => return Err(stop(Exit::Usage, "nobody was named: give users, --file, or --all")),
-        (false, true) => return Err(stop(Exit::Usage, "--all goes without users")),
+    let sorted = if args.all {
+        None
+    } else {
+        let users = args.users.all(context.key_type(&tracking).await?).await?;
+        Some(named::sort(&tracking, &cohort, users, "completed").await?)
     };
-    let completed = tracking.status(&cohort).await?.users.completed;
-    let many = users.as_ref().map_or(completed as usize, Vec::len);
-    let question = format!("take {} of {} back to legacy?", count(many, "user"), cohort.name);
-    confirm(context.yes, &question)?;
-    let requested = request(&tracking, &cohort, users.as_deref()).await?;
-    context.output.result(&requested, || text(&requested))?;
-    let all = requested.unknown.is_empty() && requested.not_completed.is_empty();
-    Ok(if all { Exit::Done } else { Exit::NotFound })
+    let (fit, left_out) = sorted.map_or((None, Vec::new()), |sorted| (Some(sorted.fit), sorted.left_out));
+    let mut done = Requested { cohort: cohort.name.clone(), left_out, ..Requested::default() };
+    let before = tracking.status(&cohort).await?;
+    let completed = before.users.completed - before.rollback_requested;
+    let many = fit.as_ref().map_or(completed, |fit| fit.len() as i64);
+    if many > 0 {
+        let what = format!("take {} of {} back to legacy", count(many as usize, "user"), cohort.name);
+        confirm(context.yes, &what).await?;
+        done.many = tracking.request_rollback(&cohort, fit.as_deref()).await?;
+    }
+    if args.watch && done.many > 0 {
+        done.end = Some(watch(context, &tracking, &cohort, &done, fit.as_deref()).await?);
+    }
+    context.output.result(&done, || text(&cohort, &done))?;
+    Ok(match &done.end {
+        Some(end) if end.refused > 0 => Exit::Findings,
+        _ if !done.left_out.is_empty() => Exit::NotFound,
+        _ => Exit::Done,
+    })
 }
 
-async fn request(tracking: &Tracking, cohort: &CohortInfo, users: Option<&[String]>) -> Result<Requested> {
-    let (mut not_completed, mut unknown) = (Vec::new(), Vec::new());
-    for user in users.unwrap_or_default() {
-        let records = tracking.user(user).await?;
-        match records.into_iter().find(|record| record.cohort == cohort.name) {
-            None => unknown.push(user.clone()),
-            Some(record) if record.state != "completed" => not_completed.push((user.clone(), record.state)),
-            Some(_) => {}
+/// Waits until no rollback of the cohort waits or is under way.
+async fn watch(
+    context: &Context,
+    tracking: &Tracking,
+    cohort: &CohortInfo,
+    done: &Requested,
+    users: Option<&[String]>,
+) -> Result<End> {
+    let bar = bar(context, done.many);
+    let mut ticks = tokio::time::interval(EVERY);
+    let status = loop {
+        ticks.tick().await;
+        let status = tracking.status(cohort).await?;
+        let left = status.rollback_requested + status.users.rolling_back;
+        bar.set_position((done.many - left).max(0) as u64);
+        if left == 0 {
+            break status;
         }
-    }
-    let requested = tracking.request_rollback(cohort, users).await?;
-    Ok(Requested { cohort: cohort.name.clone(), requested, not_completed, unknown })
+    };
+    bar.finish_and_clear();
+    let Some(users) = users else {
+        // Everybody who was completed was asked for: who still is was refused.
+        let refused = status.users.completed.min(done.many);
+        return Ok(End { back: done.many - refused, refused, refused_users: Vec::new() });
+    };
+    let refused_users: Vec<String> =
+        named::sort(tracking, cohort, users.to_vec(), BACK).await?.into_left_out();
+    let refused = refused_users.len() as i64;
+    Ok(End { back: users.len() as i64 - refused, refused, refused_users })
 }
 
-fn text(requested: &Requested) -> String {
-    let many = count(requested.requested as usize, "rollback");
-    let mut text =
-        format!("{many} asked for; `handover status {} --watch` shows how they fare", requested.cohort);
-    for (user, state) in &requested.not_completed {
-        text.push_str(&format!(
-            "\n  {user} is {}: only completed users can go back",
-            state.replace('_', " ")
-        ));
+fn bar(context: &Context, users: i64) -> ProgressBar {
+    if context.output.is_json() {
+        return ProgressBar::hidden();
     }
-    for user in &requested.unknown {
-        text.push_str(&format!("\n  {user} is not of this cohort"));
-    }
-    text
+    let style = "{prefix:>9} {bar:40.cyan/dim} {pos:>8}/{len} {per_sec:>14} {eta:>5}";
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(users.max(0) as u64).with_style(style).with_prefix("rollback")
+}
+
+fn text(cohort: &CohortInfo, done: &Requested) -> String {
+    let many = count(done.many as usize, "rollback");
+    let first = match &done.end {
+        None if done.many == 0 => {
+            format!("nobody to roll back: no such user of {} is completed", cohort.name)
+        }
+        None => format!("{many} asked for; `handover status {} --watch` shows how they fare", cohort.name),
+        Some(end) => ended(end),
+    };
+    first + &named::text(cohort, &done.left_out)
+}
+
+fn ended(end: &End) -> String {
+    let mut lines =
+        vec![format!("{} rolled back, {} refused", count(end.back as usize, "user"), end.refused)];
+    let refused = end.refused_users.iter().take(LISTED);
+    lines.extend(refused.map(|user| format!("  refused: {user}; `handover user show {user}` says why")));
+    lines.join("\n")
 }

@@ -1,27 +1,30 @@
-//! `user show`.
+//! `user show`: where a user stands, and every attempt with its times, digest and reason.
 
 use anyhow::Result;
 use handover_identity::Record;
-use handover_tracking::{AttemptRecord, UserRecord};
+use handover_tracking::{AttemptRecord, OpenRecord, UserRecord};
 use serde_json::{Value, json};
 
 use crate::args::UserCommand;
 use crate::context::Context;
 use crate::exit::{Exit, stop};
 
+/// What a user without a row in Identity is.
+pub(crate) const NO_ROW: &str = "no row: on legacy everywhere";
+
+/// How many rows that differ are listed; `--json` shows all that were kept.
+const LISTED: usize = 10;
+
 pub(crate) async fn run(context: &Context, command: UserCommand) -> Result<Exit> {
     let UserCommand::Show { user } = command;
     let tracking = context.tracking()?;
-    let key = context.key_type(&tracking).await?;
-    let user = key.canonical(&user).map_err(|error| stop(Exit::Usage, error.to_string()))?;
+    let user = context.user_key(&tracking, &user).await?;
     let records = tracking.user(&user).await?;
-    let identity = context.identity()?.get(std::slice::from_ref(&user)).await?;
+    let identity = context.truth()?.get(std::slice::from_ref(&user)).await?;
     let known = identity.first().filter(|record| record.is_known());
     if records.is_empty() && known.is_none() {
-        return Err(stop(
-            Exit::NotFound,
-            format!("user {user} is of no cohort, and Identity has no row: on legacy everywhere"),
-        ));
+        let text = format!("user {user} is of no cohort, and Identity has {NO_ROW}");
+        return Err(stop(Exit::NotFound, text));
     }
     let value = json!({ "user": user, "identity": known.map(states), "migrations": records });
     context.output.result(&value, || text(&user, known, &records))?;
@@ -36,28 +39,36 @@ pub(crate) fn states(record: &Record) -> Value {
 }
 
 fn text(user: &str, identity: Option<&Record>, records: &[UserRecord]) -> String {
-    let mut text = format!("user {user}");
-    match identity {
-        None => text.push_str("\nidentity: no row: on legacy everywhere"),
-        Some(record) => {
-            let states: Vec<String> =
-                record.states().iter().map(|(name, state)| format!("{name}={}", state.as_str())).collect();
-            text.push_str(&format!("\nidentity: revision {} {}", record.revision(), states.join(" ")));
-        }
-    }
+    let known = identity.map_or_else(|| NO_ROW.to_owned(), |record| record.snapshot().text);
+    let mut lines = vec![format!("user {user}"), format!("identity: {known}")];
     for record in records {
-        let (state, version) = (record.state.replace('_', " "), record.version);
-        text.push_str(&format!(
-            "\n\n{} (cohort {}): {state}, version {version}",
-            record.migration, record.cohort
-        ));
-        record.attempts.iter().for_each(|attempt| text.push_str(&attempt_text(attempt)));
+        let UserRecord { migration, cohort, version, .. } = record;
+        let state = record.state.replace('_', " ");
+        let asked = if record.rollback_requested { ", to be rolled back" } else { "" };
+        lines.push(format!("\n{migration} (cohort {cohort}): {state}, version {version}{asked}"));
+        lines.extend(record.open.iter().flat_map(open_lines));
+        lines.extend(record.attempts.iter().flat_map(attempt_lines));
     }
-    text
+    lines.join("\n")
 }
 
-fn attempt_text(attempt: &AttemptRecord) -> String {
-    let mut text = format!("\n  attempt {} ({}): {}", attempt.attempt, attempt.kind, attempt.outcome);
+fn open_lines(open: &OpenRecord) -> Vec<String> {
+    let state = open.state.replace('_', " ");
+    let head = format!("  attempt {} ({}): {state}, in progress", open.attempt, open.kind);
+    let times = [
+        ("queued", Some(&open.queued_at)),
+        ("admitted", open.admitted_at.as_ref()),
+        ("copied", open.copied_at.as_ref()),
+        ("verified", open.verified_at.as_ref()),
+    ];
+    let reason = open.reason.iter().flat_map(reason_lines);
+    [vec![head], facts(&times, open.rows, open.digest.as_ref()), reason.collect()].concat()
+}
+
+fn attempt_lines(attempt: &AttemptRecord) -> Vec<String> {
+    let outcome = attempt.outcome.replace('_', " ");
+    let paused = attempt.paused_ms.map(|ms| format!(", paused for {ms} ms")).unwrap_or_default();
+    let head = format!("  attempt {} ({}): {outcome}{paused}", attempt.attempt, attempt.kind);
     let times = [
         ("queued", Some(&attempt.queued_at)),
         ("paused", attempt.paused_at.as_ref()),
@@ -66,15 +77,61 @@ fn attempt_text(attempt: &AttemptRecord) -> String {
         ("unpaused", attempt.unpaused_at.as_ref()),
         ("ended", Some(&attempt.ended_at)),
     ];
-    for (what, time) in times.into_iter().filter_map(|(what, time)| Some((what, time?))) {
-        text.push_str(&format!("\n    {what:<9}{time}"));
+    let reason = attempt.reason.iter().flat_map(reason_lines);
+    [vec![head], facts(&times, attempt.rows, attempt.digest.as_ref()), reason.collect()].concat()
+}
+
+fn facts(times: &[(&str, Option<&String>)], rows: Option<i64>, digest: Option<&String>) -> Vec<String> {
+    let rows = rows.map(|rows| rows.to_string());
+    let more = [("rows", rows.as_ref()), ("digest", digest)];
+    let known = times.iter().chain(&more).filter_map(|(name, value)| Some((name, (*value)?)));
+    known.map(|(name, value)| format!("    {name:<9} {value}")).collect()
+}
+
+/// Why an attempt was taken back or refused: the stage, the message, and the rows that differed.
+fn reason_lines(reason: &Value) -> Vec<String> {
+    let word = |name: &str| reason.get(name).and_then(Value::as_str).unwrap_or("unknown");
+    let (kind, stage, message) = (word("kind").replace('_', " "), word("stage"), word("message"));
+    let mut lines = vec![format!("    reason    {kind}, found by {stage}: {message}")];
+    let Some(differences) = reason.get("differences") else { return lines };
+    let rows = differences.get("rows").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    lines.extend(rows.iter().take(LISTED).map(|row| format!("      {}", difference_text(row))));
+    let count = differences.get("count").and_then(Value::as_u64).unwrap_or(0) as usize;
+    let more = count.saturating_sub(rows.len().min(LISTED));
+    if more > 0 {
+        lines.push(format!("      and {more} more rows"));
     }
-    if let (Some(digest), Some(rows)) = (&attempt.digest, attempt.rows) {
-        text.push_str(&format!("\n    rows     {rows}\n    digest   {digest}"));
+    lines
+}
+
+/// `reminder legacy_id=7: differs in subject, body`.
+fn difference_text(row: &Value) -> String {
+    let word = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or("?");
+    let fields: Vec<&str> =
+        row.get("fields").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let fields = if fields.is_empty() { String::new() } else { format!(" in {}", fields.join(", ")) };
+    format!("{} {}: {}{fields}", word("entity"), word("key"), word("kind"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_names_the_rows_and_fields_that_differed() {
+        let reason = json!({
+            "stage": "verify", "kind": "mismatch", "message": "the digests differ",
+            "differences": { "count": 12, "rows": [
+                { "entity": "reminder", "key": "legacy_id=7", "kind": "differs", "fields": ["subject", "body"] },
+                { "entity": "reminder", "key": "legacy_id=8", "kind": "missing at the destination" },
+            ] },
+        });
+        let want = [
+            "    reason    mismatch, found by verify: the digests differ",
+            "      reminder legacy_id=7: differs in subject, body",
+            "      reminder legacy_id=8: missing at the destination",
+            "      and 10 more rows",
+        ];
+        assert_eq!(reason_lines(&reason), want);
     }
-    if let Some(reason) = &attempt.reason {
-        let message = reason.get("message").and_then(Value::as_str).unwrap_or_default();
-        text.push_str(&format!("\n    reason   {message}"));
-    }
-    text
 }

@@ -77,6 +77,18 @@ const RULES: &[Rule] = &[
         reach: Reach::Whole,
         why: "Identity is a leaf, so that an application can depend on it alone",
     },
+    Rule {
+        package: "handover-gate",
+        never: &[
+            "handover-plan",
+            "handover-tracking",
+            "handover-engine",
+            "handover-queue",
+            "handover-worker",
+        ],
+        reach: Reach::Whole,
+        why: "a gate lives in an application, and knows Identity only",
+    },
 ];
 
 /// The crates that may carry the throw-away servers: the tool that offers `demo`, and the tests.

@@ -1,0 +1,238 @@
+//! Which of a plan's legacy tables carry triggers, in which role, and how their rows reach their user.
+//!
+//! Decided from the plan and the catalogue alone; nothing is written here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use handover_plan::{KeyType, LegacyTable, Plan, Reach};
+use handover_postgres::QualifiedName;
+use tokio_postgres::Client;
+
+use crate::Error;
+use crate::catalogue::{Member, Stored, Table, refused};
+use crate::spelling;
+
+/// What a table is to its migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Its rows move: no write for a fenced user.
+    Moves,
+    /// Rows that move reach their user through it, and it stays behind itself. Writes that would change whose
+    /// those rows are count while a user is paused; once the user has moved, the legacy application may go on
+    /// inserting and deleting here.
+    Path,
+}
+
+impl Role {
+    /// The word in `handover_fence.guarded`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Moves => "moves",
+            Self::Path => "path",
+        }
+    }
+}
+
+/// One step from a table towards its user.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) parent: QualifiedName,
+    /// This table's column, the parent's, and both types.
+    pub(crate) pairs: Vec<Pair>,
+    /// Whether the server sees to it that the parent exists.
+    pub(crate) is_enforced: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) here: (String, Stored),
+    pub(crate) there: (String, Stored),
+}
+
+/// A table that carries the fence.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) migration: String,
+    pub(crate) key: KeyType,
+    pub(crate) table: QualifiedName,
+    pub(crate) role: Role,
+    /// The way to the table with the user's column; empty where it is this one.
+    pub(crate) links: Vec<Link>,
+    /// The column that holds the key, at the end of the way.
+    pub(crate) user: (String, Stored),
+    /// Columns that say whose rows there are, here and in the tables below.
+    pub(crate) structural: BTreeSet<String>,
+    /// Tables that hang from this one: table, and pairs of their column and this one's.
+    pub(crate) children: Vec<(QualifiedName, Vec<Pair>)>,
+    pub(crate) family: Vec<Member>,
+}
+
+/// The guards that a plan needs on this server, in the plan's order.
+pub(crate) async fn of_plan(client: &Client, plan: &Plan) -> Result<Vec<Guard>, Error> {
+    let mut tables = BTreeMap::new();
+    for said in plan.legacy().iter().filter(|said| reaches(said)) {
+        let found = Table::read(client, &said.table).await?;
+        let missing = || refused(&said.table, "there is no such table", "run `handover plan check`");
+        tables.insert(said.table.clone(), found.ok_or_else(missing)?);
+    }
+    let plan = Read { plan, tables };
+    let moving: BTreeSet<&QualifiedName> =
+        plan.reaching().filter(|said| plan.moves(said)).map(|said| &said.table).collect();
+    let mut on_way = BTreeSet::new();
+    for table in &moving {
+        on_way.extend(plan.ancestors(table));
+    }
+    let mut guards = Vec::new();
+    for said in plan.reaching() {
+        if moving.contains(&said.table) {
+            guards.push(plan.guard(said, Role::Moves)?);
+        } else if on_way.contains(&said.table) {
+            guards.push(plan.guard(said, Role::Path)?);
+        }
+    }
+    Ok(guards)
+}
+
+fn reaches(said: &LegacyTable) -> bool {
+    matches!(said.reach, Reach::User { .. } | Reach::Via { .. })
+}
+
+struct Read<'p> {
+    plan: &'p Plan,
+    tables: BTreeMap<QualifiedName, Table>,
+}
+
+impl<'p> Read<'p> {
+    fn reaching(&self) -> impl Iterator<Item = &'p LegacyTable> {
+        self.plan.legacy().iter().filter(|said| reaches(said))
+    }
+
+    fn said(&self, table: &QualifiedName) -> Option<&'p LegacyTable> {
+        self.reaching().find(|said| said.table == *table)
+    }
+
+    /// Whether rows move: a column is left that neither stays behind nor only says whose the rows are. A table
+    /// of which nothing is ignored moves, whatever its columns.
+    fn moves(&self, said: &LegacyTable) -> bool {
+        if said.ignore_table.is_some() {
+            return false;
+        }
+        let structural = self.structural(said);
+        let mut columns = self.tables[&said.table].columns.keys();
+        said.ignore.is_empty()
+            || columns.any(|column| !said.ignore.contains_key(column) && !structural.contains(column))
+    }
+
+    /// The tables above one, nearest first. A valid plan's ways end.
+    fn ancestors(&self, table: &QualifiedName) -> Vec<QualifiedName> {
+        let (mut found, mut at) = (Vec::new(), self.said(table));
+        while let Some(LegacyTable { reach: Reach::Via { parent, .. }, .. }) = at {
+            found.push(parent.clone());
+            at = self.said(parent);
+        }
+        found
+    }
+
+    fn children(
+        &self,
+        table: &QualifiedName,
+    ) -> impl Iterator<Item = (&'p LegacyTable, &'p [(String, String)])> {
+        let table = table.clone();
+        self.reaching().filter_map(move |said| match &said.reach {
+            Reach::Via { parent, columns } if *parent == table => Some((said, columns.as_slice())),
+            _ => None,
+        })
+    }
+
+    fn structural(&self, said: &LegacyTable) -> BTreeSet<String> {
+        let mut structural: BTreeSet<String> = match &said.reach {
+            Reach::User { column } => [column.clone()].into(),
+            Reach::Via { columns, .. } => columns.iter().map(|(here, _)| here.clone()).collect(),
+            Reach::Shared { .. } | Reach::Unsaid => BTreeSet::new(),
+        };
+        for (_, pairs) in self.children(&said.table) {
+            structural.extend(pairs.iter().map(|(_, there)| there.clone()));
+        }
+        structural
+    }
+
+    fn guard(&self, said: &LegacyTable, role: Role) -> Result<Guard, Error> {
+        let (mut links, mut at) = (Vec::new(), said);
+        let user = loop {
+            match &at.reach {
+                Reach::User { column } => break (column.clone(), self.column(&at.table, column)?),
+                Reach::Via { parent, columns } => {
+                    links.push(self.link(&at.table, parent, columns)?);
+                    let unlisted = || refused(parent, "it reaches no user", "give it a `user` or `via`");
+                    at = self.said(parent).ok_or_else(unlisted)?;
+                }
+                Reach::Shared { .. } | Reach::Unsaid => {
+                    return Err(refused(&at.table, "it reaches no user", "give it a `user` or `via`"));
+                }
+            }
+        };
+        let key = self.plan.user_key();
+        if spelling::of_user("x", &user.1, key).is_none() {
+            let why = format!("its user column is {}, and keys are {key}", user.1.name);
+            return Err(refused(&at.table, why, "name the column that holds the key"));
+        }
+        let mut children = Vec::new();
+        for (child, pairs) in self.children(&said.table) {
+            children.push((child.table.clone(), self.pairs(&child.table, &said.table, pairs)?));
+        }
+        Ok(Guard {
+            migration: self.plan.name().to_owned(),
+            key,
+            table: said.table.clone(),
+            role,
+            links,
+            user,
+            structural: self.structural(said),
+            children,
+            family: self.tables[&said.table].family.clone(),
+        })
+    }
+
+    fn link(
+        &self,
+        table: &QualifiedName,
+        parent: &QualifiedName,
+        columns: &[(String, String)],
+    ) -> Result<Link, Error> {
+        let above = self.tables.get(parent);
+        let above = above.ok_or_else(|| refused(parent, "it is not listed", "list it in the plan"))?;
+        let there: Vec<&str> = columns.iter().map(|(_, there)| there.as_str()).collect();
+        if !above.is_unique(&there) {
+            let why =
+                format!("rows of {} hang from columns of it that no unique index covers", table.plain());
+            return Err(refused(parent, why, "add a unique index, or let `via` name the key's columns"));
+        }
+        if above.has_policies {
+            let why = "row policies hide rows of it from the role that installs the fence";
+            return Err(refused(parent, why, "install as a role with BYPASSRLS that owns the tables"));
+        }
+        let is_enforced = self.tables[table].refers(parent, columns);
+        Ok(Link { parent: parent.clone(), pairs: self.pairs(table, parent, columns)?, is_enforced })
+    }
+
+    fn pairs(
+        &self,
+        table: &QualifiedName,
+        parent: &QualifiedName,
+        columns: &[(String, String)],
+    ) -> Result<Vec<Pair>, Error> {
+        let pair = |(here, there): &(String, String)| {
+            Ok(Pair {
+                here: (here.clone(), self.column(table, here)?),
+                there: (there.clone(), self.column(parent, there)?),
+            })
+        };
+        columns.iter().map(pair).collect()
+    }
+
+    fn column(&self, table: &QualifiedName, column: &str) -> Result<Stored, Error> {
+        let found = self.tables.get(table).and_then(|table| table.columns.get(column));
+        let missing = || refused(table, format!("it has no column {column}"), "run `handover plan check`");
+        found.cloned().ok_or_else(missing)
+    }
+}

@@ -1,0 +1,10 @@
+//! The database fence on a real Postgres. One binary: one link step, one set of servers.
+
+mod cost;
+mod flight;
+mod isolation;
+mod keys;
+mod life;
+mod replication;
+mod support;
+mod writes;

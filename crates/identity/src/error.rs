@@ -39,6 +39,9 @@ pub enum Error {
         /// The first of the named migrations that is on legacy.
         migration: String,
     },
+    /// A gate's registration cannot be taken.
+    #[error("a gate's {0}")]
+    Gate(&'static str),
     /// A stored row cannot be read: another program wrote it, or a newer one.
     #[error("a row of identity.users cannot be read: {0}")]
     Row(&'static str),
@@ -57,6 +60,7 @@ impl Error {
             | Self::UserKey(_)
             | Self::Migration(_)
             | Self::Version
+            | Self::Gate(_)
             | Self::Paused { .. }
             | Self::KnownOnLegacy { .. }
             | Self::Row(_)

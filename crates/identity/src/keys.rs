@@ -25,6 +25,11 @@ impl Keys {
         format!("{}:identity", self.prefix)
     }
 
+    /// What the gate of that id tells of itself.
+    pub fn gate(&self, id: &str) -> String {
+        format!("{}:gate:{id}", self.prefix)
+    }
+
     /// The stream of changes.
     pub fn changes(&self) -> String {
         format!("{}:changes", self.prefix)

@@ -117,13 +117,20 @@ impl Database {
 
     /// What each session is pinned to: no setting of the server, the role or the database changes what a
     /// value's bytes are, which table a name means, or which rows a policy hides (it is an error instead).
+    ///
+    /// Nor whether an acknowledged commit survives a crash: `synchronous_commit = off`, set for a role or a
+    /// database, would let Identity forget a flip that gates have acted on, or tracking a copy that it has
+    /// called done. `on` waits for the local flush and for the synchronous standbys that the server names. It is
+    /// for all servers alike: those that only read do not commit, and handover's own commits are few and large,
+    /// so one flush each costs little. (`remote_apply` is lowered to it, which only concerns when standbys show
+    /// a commit: nothing here reads Identity or tracking from a standby.)
     fn session_options(&self) -> String {
         let own = self.config.get_options().unwrap_or_default();
         let ms = |d: Duration| d.as_millis();
         format!(
             "{own} -c client_encoding=UTF8 -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres \
              -c extra_float_digits=1 -c bytea_output=hex -c search_path=pg_catalog -c row_security=off \
-             -c standard_conforming_strings=on -c statement_timeout={} -c lock_timeout={} \
+             -c standard_conforming_strings=on -c synchronous_commit=on -c statement_timeout={} -c lock_timeout={} \
              -c idle_in_transaction_session_timeout={}",
             ms(self.timeouts.statement),
             ms(self.timeouts.lock),

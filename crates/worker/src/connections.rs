@@ -59,6 +59,7 @@ pub fn database(settings: &Settings, server: Server) -> anyhow::Result<Database>
 pub fn identity(settings: &Settings, sessions: usize) -> anyhow::Result<Identity> {
     let mut mirror = MirrorOptions::new(settings.url(Server::Redis)?.clone());
     mirror.prefix.clone_from(&settings.redis.prefix);
+    mirror.ca_file.clone_from(&settings.redis.ca_file);
     let truth = Truth::new(database(settings, Server::Identity)?.pool(sessions));
     Ok(Identity::new(truth, Mirror::new(&mirror)?))
 }

@@ -201,7 +201,7 @@ impl Mirror {
             let (Some(found), Some(right)) = (&difference.found, now.get(user)) else { continue };
             call.arg(field_of_user(user).as_ref()).arg(found).arg(&right.text);
         }
-        written.add(self.link.run(&call).await?);
+        written.add(self.link.run(&call).await?)?;
         Ok(written)
     }
 

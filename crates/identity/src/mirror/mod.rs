@@ -5,9 +5,11 @@
 //! decides nothing and knows nothing that the truth does not know: it can be emptied at any moment.
 
 mod compare;
+mod gates;
 mod link;
 mod script;
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use secrecy::SecretString;
@@ -16,6 +18,8 @@ use crate::error::Error;
 use crate::keys::{Keys, field_of_user};
 use crate::record::Snapshot;
 use link::Link;
+
+pub(crate) use gates::Told;
 
 pub use compare::{Difference, DifferenceKind, Rebuilt, Verification};
 
@@ -29,6 +33,9 @@ pub struct MirrorOptions {
     pub url: SecretString,
     /// What all keys begin with.
     pub prefix: String,
+    /// PEM file with the authority that the server's certificate is checked against, in place of the system's.
+    /// For `rediss://` only.
+    pub ca_file: Option<PathBuf>,
     /// How long any one answer, a connection included, may take.
     pub response_timeout: Duration,
     /// About how many entries the stream of changes keeps.
@@ -41,6 +48,7 @@ impl MirrorOptions {
         Self {
             url,
             prefix: "handover".to_owned(),
+            ca_file: None,
             response_timeout: Duration::from_secs(2),
             changes_kept: 100_000,
         }
@@ -91,13 +99,10 @@ pub enum Renewal {
 }
 
 impl Mirror {
-    /// The mirror at that address. Does not connect yet. Must be called within a Tokio runtime.
+    /// The mirror at that address. Reads the certificate file, and does not connect yet.
     pub fn new(options: &MirrorOptions) -> Result<Self, Error> {
-        let mut generation = [0_u8; 8];
-        getrandom::fill(&mut generation)
-            .map_err(|_| Error::MirrorConfig("the system gives no random bytes"))?;
         Ok(Self {
-            link: Link::new(&options.url, options.response_timeout)?,
+            link: Link::new(&options.url, options.ca_file.as_deref(), options.response_timeout)?,
             keys: Keys::new(options.prefix.as_str()),
             changes_kept: options.changes_kept.max(1),
         })
@@ -133,7 +138,7 @@ impl Mirror {
             for snapshot in chunk {
                 call.arg(field_of_user(&snapshot.user).as_ref()).arg(&snapshot.text);
             }
-            written.add(self.link.run(&call).await?);
+            written.add(self.link.run(&call).await?)?;
         }
         Ok(written)
     }
@@ -198,11 +203,7 @@ impl Mirror {
         let mut command = redis::cmd("HGET");
         command.arg(self.keys.identity()).arg(Keys::READY);
         let text: Option<String> = self.link.query(&command).await?;
-        let millis = text.as_deref().and_then(|text| text.strip_prefix("until ")).and_then(|rest| {
-            let (until, _) = rest.split_once(" run ")?;
-            until.parse::<u64>().ok()
-        });
-        Ok(millis.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis))))
+        Ok(text.as_deref().and_then(gates::until))
     }
 }
 

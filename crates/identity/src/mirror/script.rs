@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use redis::Script;
 
 use super::Position;
+use crate::error::Error;
 
 macro_rules! script {
     ($file:literal) => {
@@ -21,7 +22,7 @@ pub(super) static READY: LazyLock<Script> =
 /// What several calls of `write.lua` or `force.lua` did together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Written {
-    /// The last entry, if any was appended.
+    /// The last entry, if any was appended. All were of its generation.
     pub(super) last: Option<Position>,
     /// Fields that changed.
     pub(super) fields: u64,
@@ -30,11 +31,24 @@ pub(super) struct Written {
 }
 
 impl Written {
-    pub(super) fn add(&mut self, (number, generation, fields, left): (u64, String, u64, u64)) {
+    /// Refuses an entry of another generation: who acts on the last entry would not know of the first, which
+    /// was lost with its stream.
+    pub(super) fn add(
+        &mut self,
+        (number, generation, fields, left): (u64, String, u64, u64),
+    ) -> Result<(), Error> {
         if number > 0 {
-            self.last = Some(Position { number, generation });
+            let before = self.last.replace(Position { number, generation });
+            if before.is_some() && before.map(|last| last.generation) != self.generation() {
+                return Err(Error::MirrorChanged);
+            }
         }
         self.fields += fields;
         self.left += left;
+        Ok(())
+    }
+
+    fn generation(&self) -> Option<String> {
+        self.last.as_ref().map(|last| last.generation.clone())
     }
 }

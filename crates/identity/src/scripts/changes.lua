@@ -13,17 +13,24 @@ local function newer(a, b)
   return a > b
 end
 
--- Appends one numbered entry: n is the last entry's plus one, and gen is handed on; where the stream is empty or
--- its last entry is not one of ours, n starts at 1 under the generation `fresh`. `users` is a list of
--- {field, text}, `forced` says that these texts hold even against a higher revision. Returns n and gen.
+-- Appends one numbered entry: n is the last entry's plus one, and gen is handed on; where the stream is empty, or
+-- its last entry is not one of ours or was written by another server, n starts at 1 under the generation `fresh`.
+-- `users` is a list of {field, text}, `forced` says that these texts hold even against a higher revision. Returns
+-- n and gen.
+--
+-- A generation ends with the server's run id: a stale copy that takes over after a fail-over would give numbers
+-- out a second time, and what a gate has said of the first would pass for an answer to the second.
 local function announce(stream, kept, fresh, users, forced)
-  local n, gen = 1, fresh
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+  local tail = '-' .. string.sub(run, 1, 16)
+  local n, gen = 1, fresh .. tail
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
   if last then
     local fields = {}
     for i = 1, #last[2], 2 do fields[last[2][i]] = last[2][i + 1] end
     local known = fields.n and string.match(fields.n, '^%d+$') and tonumber(fields.n)
-    if known and fields.gen and known < 2 ^ 53 then n, gen = known + 1, fields.gen end
+    local ours = fields.gen and string.sub(fields.gen, -#tail) == tail
+    if known and ours and known < 2 ^ 53 then n, gen = known + 1, fields.gen end
   end
   local entry = {'n', string.format('%.0f', n), 'gen', gen}
   if #users > 0 then

@@ -4,6 +4,7 @@
 //! All operations take a batch, in any order and with repeats, and answer in the order of the input.
 
 mod batch;
+mod members;
 mod queries;
 mod rows;
 mod statements;
@@ -18,10 +19,15 @@ use crate::record::Record;
 use crate::rules;
 use crate::text::check_migration;
 
+pub use members::Member;
+
 pub use queries::{Counts, Outbox, OutboxRow};
 
 /// The schema's numbered files.
-const STEPS: &[Step] = &[("0001_users", include_str!("../schema/0001_users.sql"))];
+const STEPS: &[Step] = &[
+    ("0001_users", include_str!("../schema/0001_users.sql")),
+    ("0002_gates", include_str!("../schema/0002_gates.sql")),
+];
 
 /// Identity's truth, in the database of that pool. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use handover_identity::{DifferenceKind, Renewal, Snapshot};
+use handover_identity::{DifferenceKind, Mirror, MirrorOptions, Renewal, Snapshot};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -286,4 +286,43 @@ async fn a_rebuild_leaves_what_is_newer_than_the_row_it_read() {
     let rebuilt = stage.identity.rebuild_mirror().await.unwrap();
     assert_eq!((rebuilt.written, rebuilt.newer), (0, 1));
     assert_eq!(stage.field("a").await.as_deref(), Some("r7 m=migrated"));
+}
+
+#[tokio::test]
+async fn a_copy_that_takes_over_begins_a_generation_of_its_own() {
+    let (one, two) = (OwnRedis::start().await, OwnRedis::start().await);
+    let before = mirror_at(&format!("redis://127.0.0.1:{}", one.port), "p").heartbeat().await.unwrap();
+    // What a replica holds that lags by some entries.
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}", two.port)).unwrap();
+    let mut copy = client.get_multiplexed_async_connection().await.unwrap();
+    let mut entry = redis::cmd("XADD");
+    entry.arg("p:changes").arg("*").arg("n").arg(40).arg("gen").arg(&before.generation);
+    entry.exec_async(&mut copy).await.unwrap();
+    let mirror = mirror_at(&format!("redis://127.0.0.1:{}", two.port), "p");
+    let after = mirror.heartbeat().await.unwrap();
+    assert_ne!(after.generation, before.generation, "numbers would be given out twice");
+    assert_eq!(after.number, 1);
+    let next = mirror.heartbeat().await.unwrap();
+    assert_eq!((next.number, next.generation), (2, after.generation));
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_left_for_another() {
+    let stage = Stage::new().await;
+    let target = port_of(&stage.redis_url);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        // The first is a master that a failover has cut off: it takes everything and answers nothing.
+        let _silent = listener.accept().await.unwrap();
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = tokio::net::TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    let mut options = MirrorOptions::new(format!("redis://127.0.0.1:{port}").into());
+    options.response_timeout = Duration::from_millis(300);
+    let mirror = Mirror::new(&options).unwrap();
+    assert!(mirror.heartbeat().await.is_err());
+    mirror.heartbeat().await.unwrap();
 }

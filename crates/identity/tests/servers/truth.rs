@@ -229,3 +229,14 @@ async fn migrating_the_schema_again_does_nothing() {
     let stage = Stage::new().await;
     assert!(stage.truth().migrate().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_commit_is_flushed_before_it_is_acknowledged_whatever_the_database_is_set_to() {
+    let stage = Stage::new().await;
+    let session = stage.pool.get().await.unwrap();
+    let name: String = session.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    session.batch_execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await.unwrap();
+    let fresh = stage.pool.database().connect().await.unwrap();
+    let set: String = fresh.query_one("SHOW synchronous_commit", &[]).await.unwrap().get(0);
+    assert_eq!(set, "on");
+}

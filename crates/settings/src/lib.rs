@@ -22,6 +22,6 @@ mod validate;
 pub use error::{Problem, SettingsError};
 pub use sections::{
     Copy, Destination, Format, Identity, Legacy, Level, Log, Pause, Plans, Postgres, Reconcile, Redis,
-    Settings, Verify, Worker,
+    Settings, UserKey, Verify, Worker,
 };
 pub use servers::Server;

@@ -16,11 +16,12 @@ const DEFAULT_FILE: &str = "config/handover.toml";
 /// The variable that names a file.
 const FILE_VARIABLE: &str = "HANDOVER_CONFIG";
 /// Settings whose values are never shown, and which `…_FILE` variables can fill.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     "legacy.primary_url",
     "legacy.replica_url",
     "destination.url",
     "identity.url",
+    "identity.token",
     "redis.url",
     "worker.token",
 ];

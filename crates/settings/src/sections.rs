@@ -18,7 +18,7 @@ pub struct Settings {
     pub legacy: Legacy,
     /// The new system.
     pub destination: Destination,
-    /// The database with Identity's truth.
+    /// The database with Identity's truth, and Identity's service.
     pub identity: Identity,
     /// Queues and Identity's mirror.
     pub redis: Redis,
@@ -58,12 +58,52 @@ pub struct Destination {
     pub url: Option<SecretString>,
 }
 
-/// The database with Identity's truth.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The database with Identity's truth, and Identity's service.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
     /// Connection URL of Identity's primary.
     pub url: Option<SecretString>,
+    /// Address that the service listens on.
+    pub http_bind: SocketAddr,
+    /// Bearer token that the service asks for.
+    pub token: Option<SecretString>,
+    /// Serve everybody who can reach the address, without a token.
+    pub open: bool,
+    /// Type of users' keys, which decides their one spelling; the service has to be told.
+    pub user_key: Option<UserKey>,
+    /// Sessions that one process of the service may open on Identity's database.
+    #[serde(deserialize_with = "whole")]
+    pub sessions: usize,
+    /// The largest difference between clocks that are compared: the mirror is believed for that much less.
+    #[serde(with = "humantime_serde")]
+    pub max_clock_skew: Duration,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            url: None,
+            http_bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
+            token: None,
+            open: false,
+            user_key: None,
+            sessions: 16,
+            max_clock_skew: Duration::from_millis(500),
+        }
+    }
+}
+
+/// The type of the installation's user keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserKey {
+    /// A whole number of 64 bits.
+    Int8,
+    /// A UUID.
+    Uuid,
+    /// Text of 1 to 255 bytes.
+    Text,
 }
 
 /// Queues and Identity's mirror.

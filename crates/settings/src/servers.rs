@@ -50,6 +50,26 @@ impl Settings {
         if problems.is_empty() { Ok(()) } else { Err(SettingsError::Invalid(problems)) }
     }
 
+    /// Checks what Identity's service needs beside its servers: the type of users' keys, and either a token or
+    /// the operator's word that none is wanted, on loopback too: whoever may call it may enter sign-ups.
+    pub fn require_identity_service(&self) -> Result<(), SettingsError> {
+        let mut problems = Vec::new();
+        if self.identity.user_key.is_none() {
+            let remedy = format!(
+                "set identity.user_key, or {}, to int8, uuid or text, as in the plans",
+                variable("identity.user_key")
+            );
+            problems.push(Problem::new("identity.user_key", "is not set", remedy));
+        }
+        if self.identity.token.is_none() && !self.identity.open {
+            let variable = variable("identity.token");
+            let remedy =
+                format!("set {variable}, or {variable}_FILE, or identity.open = true to ask for none");
+            problems.push(Problem::new("identity.token", "is not set", remedy));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError::Invalid(problems)) }
+    }
+
     pub(crate) fn find(&self, server: Server) -> Option<&SecretString> {
         match server {
             Server::LegacyPrimary => self.legacy.primary_url.as_ref(),

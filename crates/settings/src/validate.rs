@@ -62,6 +62,7 @@ impl Settings {
     fn check_numbers(&self, checks: &mut Checks<'_>) {
         checks.within("pause.max_paused", &self.pause.max_paused, &(1..=1_000_000));
         checks.within("pause.window", &self.pause.window, &(1..=1_000_000));
+        checks.within("identity.sessions", &self.identity.sessions, &(1..=256));
         checks.within("worker.concurrency", &self.worker.concurrency, &(1..=256));
         checks.within("worker.batch", &self.worker.batch, &(1..=LARGEST_BATCH));
         checks.within("worker.max_tries", &self.worker.max_tries, &(1..=1000));
@@ -75,6 +76,7 @@ impl Settings {
         }
         // A drain of nothing is a legitimate wish of tests and of installations with the database fence.
         checks.lasts("pause.drain", self.pause.drain, Duration::ZERO..=LONGEST);
+        checks.lasts("identity.max_clock_skew", self.identity.max_clock_skew, Duration::ZERO..=LONGEST);
         // Renewed each third of it: below this, one lost reply would lose the lease.
         checks.lasts("worker.lease", self.worker.lease, Duration::from_secs(3)..=LONGEST);
     }
@@ -135,6 +137,11 @@ impl Settings {
             ("reconcile.heartbeat", reconcile.heartbeat),
             ("reconcile.ready_for", reconcile.ready_for),
         );
+        // Else the mirror could never be believed.
+        checks.below(
+            ("identity.max_clock_skew", self.identity.max_clock_skew),
+            ("reconcile.ready_for", reconcile.ready_for),
+        );
         checks.at_most(
             ("reconcile.interval", reconcile.interval),
             ("reconcile.requeue_after", reconcile.requeue_after),
@@ -153,15 +160,27 @@ impl Settings {
 
     fn check_exposure(&self, checks: &mut Checks<'_>) {
         let worker = &self.worker;
-        let token = worker.token.as_ref().map(ExposeSecret::expose_secret);
+        for (field, token) in [("worker.token", &worker.token), ("identity.token", &self.identity.token)] {
+            let token = token.as_ref().map(ExposeSecret::expose_secret);
+            checks.holds(
+                token.is_none_or(|token| !token.trim().is_empty()),
+                field,
+                || "must not be blank".to_owned(),
+                "set a token, or leave it out",
+            );
+        }
+        let identity = &self.identity;
         checks.holds(
-            token.is_none_or(|token| !token.trim().is_empty()),
-            "worker.token",
-            || "must not be blank".to_owned(),
-            "set a token, or leave it out",
+            identity.http_bind.ip().is_loopback() || identity.token.is_some() || identity.open,
+            "identity.http_bind",
+            || format!("{} can be reached from other machines, without a token", identity.http_bind),
+            &format!(
+                "set {}, or identity.open = true if the network is trusted, or bind to 127.0.0.1",
+                variable("identity.token")
+            ),
         );
         checks.holds(
-            worker.http_bind.ip().is_loopback() || token.is_some() || worker.open,
+            worker.http_bind.ip().is_loopback() || worker.token.is_some() || worker.open,
             "worker.http_bind",
             || format!("{} can be reached from other machines, without a token", worker.http_bind),
             &format!(

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use handover_settings::{Format, Level, Server, Settings, SettingsError};
+use handover_settings::{Format, Level, Server, Settings, SettingsError, UserKey};
 use secrecy::ExposeSecret;
 use tempfile::NamedTempFile;
 
@@ -200,6 +200,11 @@ fn every_bad_value_names_its_field() {
         ("worker.http_bind", "localhost"),
         ("worker.http_bind", "0.0.0.0:9000"),
         ("worker.token", " "),
+        ("identity.http_bind", "0.0.0.0:7400"),
+        ("identity.token", " "),
+        ("identity.user_key", "bigint"),
+        ("identity.sessions", "0"),
+        ("identity.max_clock_skew", "5s"),
         ("reconcile.interval", "6s"),
         ("reconcile.requeue_after", "60s"),
         ("reconcile.heartbeat", "5s"),
@@ -268,6 +273,21 @@ fn a_port_that_others_can_reach_needs_a_token_or_the_word_open() {
     assert!(from_environment(&[bind, ("HANDOVER_WORKER__TOKEN", "secret")]).is_ok());
     assert!(from_environment(&[bind, ("HANDOVER_WORKER__OPEN", "true")]).is_ok());
     assert!(from_environment(&[("HANDOVER_WORKER__HTTP_BIND", "[::1]:0")]).is_ok());
+}
+
+#[test]
+fn identitys_service_needs_a_token_or_the_word_open_and_the_type_of_keys() {
+    let error = Settings::default().require_identity_service().unwrap_err();
+    let fields: Vec<_> = error.problems().iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["identity.user_key", "identity.token"]);
+    let key = ("HANDOVER_IDENTITY__USER_KEY", "int8");
+    let settings = from_environment(&[key, ("HANDOVER_IDENTITY__TOKEN", "0012")]).unwrap();
+    assert_eq!(settings.identity.user_key, Some(UserKey::Int8));
+    assert!(settings.require_identity_service().is_ok());
+    let settings = from_environment(&[key, ("HANDOVER_IDENTITY__OPEN", "true")]).unwrap();
+    assert!(settings.require_identity_service().is_ok());
+    let (field, _) = only_problem(from_file("[identity]\ntoken = \"abc\"\n"));
+    assert_eq!(field, "identity.token");
 }
 
 #[test]

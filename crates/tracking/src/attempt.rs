@@ -27,13 +27,16 @@ fn claim_of(row: &Row) -> Claim {
     Claim { user: row.get(0), version: row.get(1) }
 }
 
-const ADMIT: &str = "UPDATE handover.open_attempt o
+// The choice is made once, apart from the update: as the inner side of a join it could be made again for each row,
+// and would then pass the rows that this very statement has updated, and the limit with them.
+const ADMIT: &str = "WITH chosen AS MATERIALIZED (
+        SELECT q.user_key FROM (SELECT DISTINCT user_key, version FROM unnest($2::text[], $3::int8[]) u(user_key, version)) c
+          JOIN handover.open_attempt q ON q.migration_id = $1 AND q.user_key = c.user_key
+         WHERE q.version = c.version AND q.state = 'queued' AND q.kind = $5::text::handover.kind
+         LIMIT $6 FOR UPDATE OF q SKIP LOCKED)
+    UPDATE handover.open_attempt o
     SET state = $4::text::handover.open_state, admitted_at = clock_timestamp(), state_at = clock_timestamp()
-    FROM (SELECT q.user_key FROM unnest($2::text[], $3::int8[]) c(user_key, version)
-            JOIN handover.open_attempt q ON q.migration_id = $1 AND q.user_key = c.user_key
-           WHERE q.version = c.version AND q.state = 'queued' AND q.kind = $5::text::handover.kind
-           LIMIT $6 FOR UPDATE OF q SKIP LOCKED) p
-    WHERE o.migration_id = $1 AND o.user_key = p.user_key RETURNING o.user_key";
+    FROM chosen p WHERE o.migration_id = $1 AND o.user_key = p.user_key RETURNING o.user_key";
 
 const FENCED: &str = "UPDATE handover.open_attempt o
     SET state = CASE WHEN o.state = 'pausing' THEN 'copying' ELSE o.state END, fence_lsn = $4::text::pg_lsn,

@@ -16,6 +16,7 @@ mod member;
 mod model;
 mod registry;
 mod status;
+mod stray;
 mod user;
 
 pub use attempt::Copied;
@@ -28,6 +29,7 @@ pub use leader::Leader;
 pub use model::{Admission, Claim, Kind, OpenAttempt, OpenState};
 pub use registry::StoredPlan;
 pub use status::{Status, StatusCounts};
+pub use stray::Standing;
 pub use user::{AttemptRecord, OpenRecord, Secret, UserRecord, Whereabouts};
 
 use handover_postgres::{Connection, Pool, Step};

@@ -56,16 +56,35 @@ pub struct AddReport {
 
 /// Users being added. Dropping it adds nobody.
 pub struct Adding {
+    // Dropped before the session, whose COPY it is.
     sink: std::pin::Pin<Box<CopyInSink<bytes::Bytes>>>,
-    session: PooledConnection,
+    session: Apart,
     buffer: BytesMut,
     cohort: CohortInfo,
+}
+
+/// A session that has a temporary table and no time-outs: it never goes back to the pool.
+struct Apart(Option<PooledConnection>);
+
+impl Apart {
+    fn session(&mut self) -> &mut PooledConnection {
+        self.0.as_mut().expect("taken by drop alone")
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take() {
+            session.discard();
+        }
+    }
 }
 
 impl Tracking {
     /// Begins to add users to a cohort.
     pub async fn add_users(&self, cohort: &CohortInfo) -> Result<Adding, Error> {
-        let session = self.pool.get().await?;
+        let mut apart = Apart(Some(self.pool.get().await?));
+        let session = apart.session();
         session
             .batch_execute(
                 "DROP TABLE IF EXISTS pg_temp.adding;
@@ -76,7 +95,7 @@ impl Tracking {
         let sink = Box::pin(session.copy_in("COPY pg_temp.adding FROM STDIN BINARY").await?);
         let mut buffer = BytesMut::with_capacity(CHUNK + 1024);
         buffer.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-        Ok(Adding { sink, session, buffer, cohort: cohort.clone() })
+        Ok(Adding { sink, session: apart, buffer, cohort: cohort.clone() })
     }
 }
 
@@ -99,10 +118,7 @@ impl Adding {
         self.buffer.put_i16(-1);
         self.sink.send(self.buffer.split().freeze()).await?;
         self.sink.as_mut().finish().await?;
-        let report = settle(&mut self.session, &self.cohort).await;
-        // The session has a temporary table and no time-outs: it does not go back to the pool.
-        self.session.discard();
-        report
+        settle(self.session.session(), &self.cohort).await
     }
 }
 

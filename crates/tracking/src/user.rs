@@ -1,7 +1,7 @@
 //! One user's way through every migration.
 
 use serde::Serialize;
-use tokio_postgres::Row;
+use tokio_postgres::{IsolationLevel, Row};
 
 use crate::{Error, Tracking};
 
@@ -132,7 +132,11 @@ impl Tracking {
                FROM handover.migration g JOIN handover.member m ON m.migration_id = g.id AND m.user_key = $1
                {STATE_JOINS} ORDER BY m.migration_id"
         );
-        let session = self.pool.get().await?;
+        let mut session = self.pool.get().await?;
+        // One snapshot: an attempt that ends meanwhile is shown in progress or ended, and never as both or neither.
+        let snapshot =
+            session.build_transaction().read_only(true).isolation_level(IsolationLevel::RepeatableRead);
+        let session = snapshot.start().await?;
         let mut records = Vec::new();
         for row in session.query(&sql, &[&user]).await? {
             let migration_id: i32 = row.get(0);

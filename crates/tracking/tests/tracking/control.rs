@@ -1,0 +1,154 @@
+//! Hold, release, cancel, retry, rollback requests, and the counters under them.
+
+use handover_tracking::{Cancelled, OpenState, RetryOf};
+
+use crate::support::{Bench, named, users};
+
+#[tokio::test]
+async fn a_hold_takes_back_who_is_not_paused_and_a_release_lets_them_go_on_first() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 6).await;
+    let drawn = bench.draw(4).await;
+    bench.bring(&drawn[..1], OpenState::Copying).await;
+    assert_eq!(bench.tracking.hold(&cohort, "invoices look odd").await.unwrap(), 3);
+    let status = bench.tracking.status(&bench.tracking.cohort("a").await.unwrap()).await.unwrap();
+    assert_eq!((status.held, status.held_reason.as_deref()), (true, Some("invoices look odd")));
+    assert_eq!((status.users.queued, status.users.copying), (5, 1));
+    bench.assert_sound("a hold").await;
+    assert_eq!(bench.tracking.hold(&cohort, "again").await.unwrap(), 0);
+    assert!(bench.tracking.release(&cohort).await.unwrap());
+    assert!(!bench.tracking.release(&cohort).await.unwrap(), "it was not held any more");
+    let again = bench.draw(3).await;
+    assert_eq!(users(&again), users(&drawn[1..]));
+    bench.assert_sound("a release").await;
+}
+
+#[tokio::test]
+async fn a_number_that_was_given_out_is_not_given_out_again_after_a_hold_or_a_cancel() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 2).await;
+    let first = bench.draw(9).await;
+    bench.tracking.hold(&cohort, "a test").await.unwrap();
+    bench.tracking.release(&cohort).await.unwrap();
+    let second = bench.draw(9).await;
+    assert!(second.iter().all(|claim| claim.version == first[0].version + 1), "{second:?}");
+    bench.tracking.cancel(&cohort).await.unwrap();
+    bench.tracking.launch(&cohort, None).await.unwrap();
+    let third = bench.draw(9).await;
+    assert!(third.iter().all(|claim| claim.version == first[0].version + 2), "{third:?}");
+    // A job of the first drawing is stale.
+    let admitted = bench.tracking.admit(1, handover_tracking::Kind::Move, &first, 9).await.unwrap();
+    assert!(admitted.admitted.is_empty() && admitted.no_room.is_empty());
+}
+
+#[tokio::test]
+async fn a_cancel_takes_everybody_who_is_queued_back_to_where_they_were() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 8).await;
+    let drawn = bench.draw(5).await;
+    bench.fail(&drawn[..1]).await;
+    bench.complete(&drawn[1..2]).await;
+    bench.bring(&drawn[2..3], OpenState::Verifying).await;
+    bench.tracking.retry(&cohort, RetryOf::Failed, None).await.unwrap();
+    let cancelled = bench.tracking.cancel(&cohort).await.unwrap();
+    // Of the window 2, of the requests 1, not drawn 3.
+    assert_eq!(cancelled, Cancelled { withdrawn: 6, on_their_way: 1 });
+    let status = bench.tracking.status(&cohort).await.unwrap().users;
+    assert_eq!((status.not_started, status.failed, status.completed, status.verifying), (5, 1, 1, 1));
+    assert_eq!(status.queued, 0);
+    assert_eq!(bench.draw(9).await, []);
+    bench.assert_sound("a cancel").await;
+    assert_eq!(bench.tracking.cancel(&cohort).await.unwrap().withdrawn, 0);
+    // Who was never launched can be launched again; those who had been drawn keep their order among themselves.
+    assert_eq!(bench.tracking.launch(&cohort, None).await.unwrap().queued, 5);
+    let again = bench.draw(9).await;
+    let order: Vec<&str> = again.iter().map(|claim| claim.user.as_str()).collect();
+    assert_eq!(order.iter().filter(|user| ["a4", "a5"].contains(user)).collect::<Vec<_>>(), [&"a4", &"a5"]);
+    assert_eq!(users(&again), ["a4", "a5", "a6", "a7", "a8"]);
+    bench.assert_sound("a launch after a cancel").await;
+}
+
+#[tokio::test]
+async fn a_cancel_of_a_held_cohort_and_of_one_never_launched_is_whole() {
+    let bench = Bench::new().await;
+    let idle = bench.cohort("idle", &["x"]).await;
+    assert_eq!(bench.tracking.cancel(&idle).await.unwrap(), Cancelled { withdrawn: 0, on_their_way: 0 });
+    let cohort = bench.launched("a", 3).await;
+    bench.draw(2).await;
+    bench.tracking.hold(&cohort, "a test").await.unwrap();
+    assert_eq!(bench.tracking.cancel(&cohort).await.unwrap().withdrawn, 3);
+    bench.assert_sound("a cancel of a held cohort").await;
+    bench.tracking.release(&cohort).await.unwrap();
+    bench.tracking.launch(&cohort, None).await.unwrap();
+    assert_eq!(bench.draw(9).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_retry_queues_those_who_failed_once_and_nobody_else() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 5).await;
+    let drawn = bench.draw(4).await;
+    bench.fail(&drawn[..2]).await;
+    bench.complete(&drawn[2..3]).await;
+    let t = &bench.tracking;
+    assert_eq!(t.retry(&cohort, RetryOf::Failed, Some(&named(&["a3", "a9"]))).await.unwrap(), 0);
+    assert_eq!(t.retry(&cohort, RetryOf::Failed, Some(&named(&["a1"]))).await.unwrap(), 1);
+    assert_eq!(t.retry(&cohort, RetryOf::Failed, None).await.unwrap(), 1);
+    assert_eq!(t.retry(&cohort, RetryOf::Failed, None).await.unwrap(), 0);
+    assert_eq!(t.retry(&cohort, RetryOf::RolledBack, None).await.unwrap(), 0);
+    bench.assert_sound("retries").await;
+    assert_eq!(t.user("a1").await.unwrap()[0].state, "queued");
+}
+
+#[tokio::test]
+async fn a_rollback_is_asked_for_once_and_of_completed_users_alone() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 4).await;
+    let drawn = bench.draw(3).await;
+    bench.complete(&drawn[..2]).await;
+    bench.fail(&drawn[2..]).await;
+    let t = &bench.tracking;
+    assert_eq!(t.request_rollback(&cohort, Some(&named(&["a3", "a4", "x"]))).await.unwrap(), 0);
+    assert_eq!(t.request_rollback(&cohort, Some(&named(&["a1"]))).await.unwrap(), 1);
+    assert_eq!(t.request_rollback(&cohort, None).await.unwrap(), 1);
+    assert_eq!(t.request_rollback(&cohort, None).await.unwrap(), 0);
+    let status = t.status(&cohort).await.unwrap();
+    assert_eq!((status.users.completed, status.rollback_requested), (2, 2));
+    bench.assert_sound("rollback requests").await;
+}
+
+#[tokio::test]
+async fn folding_counters_keeps_every_sum() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 60).await;
+    let other = bench.launched("b", 3).await;
+    while let claims @ [_, ..] = bench.draw(2).await.as_slice() {
+        bench.complete(claims).await;
+    }
+    let before = (
+        bench.tracking.status(&cohort).await.unwrap().users,
+        bench.tracking.status(&other).await.unwrap().users,
+    );
+    let (one, two) = tokio::join!(bench.tracking.fold_counters(), bench.tracking.fold_counters());
+    assert!(one.unwrap() + two.unwrap() > 30);
+    let after = (
+        bench.tracking.status(&cohort).await.unwrap().users,
+        bench.tracking.status(&other).await.unwrap().users,
+    );
+    assert_eq!(before, after);
+    bench.tracking.fold_counters().await.unwrap();
+    let rows = "SELECT count(*) FROM handover.counter";
+    let rows: i64 = bench.pool.get().await.unwrap().query_one(rows, &[]).await.unwrap().get(0);
+    assert!(rows <= 6, "{rows} rows are left of two cohorts with three states");
+    bench.assert_sound("folding").await;
+}
+
+#[tokio::test]
+async fn a_status_tells_a_rate_and_when_those_queued_will_be_done() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 20).await;
+    assert_eq!(bench.tracking.status(&cohort).await.unwrap().eta_seconds, None, "nobody has ended yet");
+    bench.complete(&bench.draw(10).await).await;
+    let status = bench.tracking.status(&cohort).await.unwrap();
+    assert!(status.users_per_second > 0.0 && status.eta_seconds.unwrap() > 0.0, "{status:?}");
+}

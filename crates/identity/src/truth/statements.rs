@@ -25,7 +25,9 @@ macro_rules! noted {
 }
 
 /// A statement that changes rows that are there. It returns the changed rows as they are now, and the others as
-/// they were under the lock. $1 is the migration, $2 the users, $3 the versions asked for.
+/// they were under the lock. $1 is the migration, $2 the users, $3 the versions asked for. What it takes to change a
+/// row is asked of the row as it was locked: the statement's own snapshot may be older, and where it waited for
+/// another batch it would miss what that batch has done.
 macro_rules! update {
     (set $set:literal when $when:literal) => {
         concat!(
@@ -105,28 +107,28 @@ pub(super) const FLIP: &str = update!(
     set "migrated = u.migrated || jsonb_build_object($1::text, h.asked),
         floors = u.floors || jsonb_build_object($1::text, h.asked + 1),
         open_migration = NULL, open_state = NULL, open_version = NULL, paused_at = NULL"
-    when "u.open_migration = $1 AND u.open_state = 'migrating' AND u.open_version = h.asked"
+    when "h.open_migration = $1 AND h.open_state = 'migrating' AND h.open_version = h.asked"
 );
 
 pub(super) const RELEASE: &str = update!(
     set "migrated = u.migrated - $1,
         floors = u.floors || jsonb_build_object($1::text, h.asked + 1),
         open_migration = NULL, open_state = NULL, open_version = NULL, paused_at = NULL"
-    when "u.open_migration = $1 AND u.open_version = h.asked"
+    when "h.open_migration = $1 AND h.open_version = h.asked"
 );
 
 pub(super) const BEGIN_ROLLBACK: &str = update!(
     set "floors = u.floors || jsonb_build_object($1::text, h.asked),
         open_migration = $1, open_state = 'rolling_back', open_version = h.asked,
         paused_at = clock_timestamp()"
-    when "u.open_migration IS NULL AND u.migrated ? $1
-        AND h.asked >= coalesce((u.floors ->> $1)::int8, 0)"
+    when "h.open_migration IS NULL AND h.migrated ? $1
+        AND h.asked >= coalesce((h.floors ->> $1)::int8, 0)"
 );
 
 pub(super) const RESTORE: &str = update!(
     set "floors = u.floors || jsonb_build_object($1::text, h.asked + 1),
         open_migration = NULL, open_state = NULL, open_version = NULL, paused_at = NULL"
-    when "u.open_migration = $1 AND u.open_state = 'rolling_back' AND u.open_version = h.asked"
+    when "h.open_migration = $1 AND h.open_state = 'rolling_back' AND h.open_version = h.asked"
 );
 
 /// A sign-up: $1 the user, $2 the migrations. Returns the row if it was made, nothing if one was there.

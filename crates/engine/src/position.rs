@@ -15,7 +15,7 @@ use crate::Error;
 pub struct Server {
     /// The system identifier that initdb gave it, shared by all its replicas.
     pub system: String,
-    /// The timeline, which grows with each promotion.
+    /// The timeline that it writes, or replays; it grows with each promotion.
     pub timeline: i32,
 }
 
@@ -39,13 +39,20 @@ pub struct Position {
 const FIRST_POLL: Duration = Duration::from_millis(1);
 const LAST_POLL: Duration = Duration::from_millis(20);
 
-const SERVER: &str = "SELECT s.system_identifier::text, c.timeline_id, pg_is_in_recovery()
-    FROM pg_control_system() s, pg_control_checkpoint() c";
+/// The control file's checkpoint may be minutes older than a promotion: a new primary would pass for the old one,
+/// and the old one's replica for its own. A primary's timeline is therefore that of the WAL it writes now. A standby
+/// tells it by nothing but what it has kept: its last restart point, its minimum recovery point, and, where the
+/// role may see it, what it receives. Each of them it has followed, so that the highest counts.
+const SERVER: &str = "SELECT s.system_identifier::text, pg_is_in_recovery(),
+    CASE WHEN pg_is_in_recovery() THEN greatest(c.timeline_id, r.min_recovery_end_timeline,
+                                                (SELECT max(received_tli) FROM pg_stat_wal_receiver))
+         ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4 END
+    FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r";
 
 async fn server(session: &mut Connection) -> Result<(Server, bool), Error> {
     let statement = session.prepared(SERVER).await?;
     let row = session.query_one(&statement, &[]).await.map_err(|error| session.explain(error))?;
-    Ok((Server { system: row.get(0), timeline: row.get(1) }, row.get(2)))
+    Ok((Server { system: row.get(0), timeline: row.get(2) }, row.get(1)))
 }
 
 /// Emits a record on the primary and returns its position.

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handover_canonical::{Column, Layout, Scalar, Type};
-use handover_plan::{Entity, KeyType, Plan, TargetKind};
-use handover_postgres::{Connection, Pool};
+use handover_plan::{DescribeError, Entity, KeyType, Plan, TargetKind};
+use handover_postgres::{Connection, Pool, QualifiedName};
 use handover_tracking::Tracking;
-use handover_transform::{Fill, Registry, Target, Transform};
+use handover_transform::{Fill, Registry, Transform};
 use tokio_postgres::types::Kind;
 
-use crate::{Error, targets};
+use crate::Error;
 
 /// A plan bound to the databases that it runs on.
 pub struct Bound {
@@ -21,7 +21,7 @@ pub struct Bound {
     pub hash: [u8; 32],
     /// The migration's number in tracking.
     pub migration_id: i32,
-    /// One for each of the plan's entities, in their order.
+    /// One for each of the plan's entities, in their order; none where the plan was only read.
     pub(crate) loads: Vec<Load>,
 }
 
@@ -37,13 +37,30 @@ pub(crate) enum Load {
 #[derive(Clone)]
 pub struct Plans {
     registry: Arc<Registry>,
-    known: Arc<Mutex<HashMap<i32, Arc<Bound>>>>,
+    bound: Known,
+    read: Known,
 }
+
+/// Plans by their number.
+type Known = Arc<Mutex<HashMap<i32, Arc<Bound>>>>;
 
 impl Plans {
     /// No plans yet; `registry` holds the Rust transforms that this process was built with.
     pub fn new(registry: Registry) -> Self {
-        Self { registry: Arc::new(registry), known: Arc::default() }
+        Self { registry: Arc::new(registry), bound: Arc::default(), read: Arc::default() }
+    }
+
+    /// The plan of that number as it was stored, with which rows can be read back and removed. Taking an attempt
+    /// back needs no more, and must not wait for a replica or fail over a column that was dropped since.
+    pub(crate) async fn read(&self, id: i32, tracking: &Tracking) -> Result<Arc<Bound>, Error> {
+        if let Some(read) = known(&self.read, id) {
+            return Ok(read);
+        }
+        let stored = tracking.plan(id).await?;
+        let plan = Plan::from_files(stored.files)
+            .map_err(|errors| Error::Plan { migration: stored.migration, text: errors.to_string() })?;
+        let (hash, migration_id) = (plan.hash(), stored.migration_id);
+        Ok(keep(&self.read, id, Bound { plan, hash, migration_id, loads: Vec::new() }))
     }
 
     /// The plan of that number, bound at its first use.
@@ -54,68 +71,81 @@ impl Plans {
         replica: &Pool,
         destination: &Pool,
     ) -> Result<Arc<Bound>, Error> {
-        if let Some(bound) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return Ok(Arc::clone(bound));
+        if let Some(bound) = known(&self.bound, id) {
+            return Ok(bound);
         }
-        let stored = tracking.plan(id).await?;
-        let misfit = |text: String| Error::Plan { migration: stored.migration.clone(), text };
-        let plan = Plan::from_files(stored.files.clone()).map_err(|errors| misfit(errors.to_string()))?;
+        let read = self.read(id, tracking).await?;
+        let plan = &read.plan;
         let mut source = replica.get().await?;
         let mut target = destination.get().await?;
         let mut loads = Vec::with_capacity(plan.entities().len());
         for entity in plan.entities() {
-            check_description(&mut source, &plan, entity, &entity.extract, &[]).await?;
-            check_description(&mut target, &plan, entity, &entity.read_back, &entity.derived).await?;
-            loads.push(self.load(&plan, entity, &target).await?);
+            check_description(&mut source, plan, entity, &entity.extract, &[]).await?;
+            check_description(&mut target, plan, entity, &entity.read_back, &entity.derived).await?;
+            loads.push(self.load(plan, entity, &target).await?);
         }
-        let bound = Arc::new(Bound { hash: plan.hash(), migration_id: stored.migration_id, loads, plan });
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&bound));
-        Ok(bound)
+        let (hash, migration_id) = (read.hash, read.migration_id);
+        Ok(keep(&self.bound, id, Bound { plan: plan.clone(), hash, migration_id, loads }))
     }
 
     async fn load(&self, plan: &Plan, entity: &Entity, target: &Connection) -> Result<Load, Error> {
         match &entity.target {
             TargetKind::Load { sql, .. } => Ok(staged(plan.user_key(), entity, sql)),
-            TargetKind::Table { table, fill } => {
-                let misfit = |text: String| Error::Plan { migration: plan.name().to_owned(), text };
-                let described = targets::describe(target, entity).await?;
-                let columns = paired(described, fill).map_err(|name| {
-                    misfit(format!("entity {}: {table} has no column {name}", entity.name))
-                })?;
-                let user = plan.user_key().wire_type();
-                let compiled = Transform::compile_with(&entity.layout, &user, &columns, &self.registry);
-                let transform = compiled.map_err(|errors| {
-                    let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                    misfit(format!("entity {}: {}", entity.name, all.join("; ")))
-                })?;
-                if !transform.sequences().is_empty() {
-                    let text = "drawn sequence values are not supported by this version's engine";
-                    return Err(misfit(format!("entity {}: {text}", entity.name)));
-                }
-                let derived = entity.derived.iter().map(|column| {
-                    let text = format!(
-                        "entity {}: the derived column {} cannot be recomputed",
-                        entity.name, column.name
-                    );
-                    transform.derived(&column.name).ok_or_else(|| misfit(text))
-                });
-                let derived = derived.collect::<Result<Vec<usize>, Error>>()?;
-                let names: Vec<String> =
-                    transform.columns().iter().map(|name| handover_postgres::quote_ident(name)).collect();
-                let copy = format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", names.join(", "));
-                Ok(Load::Table { copy, transform, derived })
-            }
+            TargetKind::Table { table, fill } => self.table(plan, entity, table, fill, target).await,
         }
+    }
+
+    async fn table(
+        &self,
+        plan: &Plan,
+        entity: &Entity,
+        table: &QualifiedName,
+        fill: &[(String, Fill)],
+        target: &Connection,
+    ) -> Result<Load, Error> {
+        let misfit = |text: String| Error::Plan {
+            migration: plan.name().to_owned(),
+            text: format!("entity {}: {text}", entity.name),
+        };
+        let described =
+            handover_plan::describe_targets(target, entity).await.map_err(|error| match error {
+                DescribeError::Postgres(error) => Error::Postgres(error.of(target.role())),
+                other => misfit(other.to_string()),
+            })?;
+        // One for each fill, in the order of the plan.
+        let fills = fill.iter().map(|(_, fill)| fill.clone());
+        let columns: Vec<_> = described.into_iter().zip(fills).collect();
+        let user = plan.user_key().wire_type();
+        let compiled = Transform::compile_with(&entity.layout, &user, &columns, &self.registry);
+        let transform = compiled.map_err(|errors| {
+            let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            misfit(all.join("; "))
+        })?;
+        if !transform.sequences().is_empty() {
+            return Err(misfit(
+                "drawn sequence values are not supported by this version's engine".to_owned(),
+            ));
+        }
+        let derived = entity.derived.iter().map(|column| {
+            let text = format!("the derived column {} cannot be recomputed", column.name);
+            transform.derived(&column.name).ok_or_else(|| misfit(text))
+        });
+        let derived = derived.collect::<Result<Vec<usize>, Error>>()?;
+        let names: Vec<String> =
+            transform.columns().iter().map(|name| handover_postgres::quote_ident(name)).collect();
+        let copy = format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", names.join(", "));
+        Ok(Load::Table { copy, transform, derived })
     }
 }
 
-/// Each filled column with what the catalogue says of it; else the name of one that is not there.
-fn paired(mut described: Vec<Target>, fills: &[(String, Fill)]) -> Result<Vec<(Target, Fill)>, String> {
-    let pair = |(name, fill): &(String, Fill)| {
-        let at = described.iter().position(|target| target.name == *name).ok_or_else(|| name.clone())?;
-        Ok((described.swap_remove(at), fill.clone()))
-    };
-    fills.iter().map(pair).collect()
+fn known(plans: &Known, id: i32) -> Option<Arc<Bound>> {
+    plans.lock().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone)
+}
+
+fn keep(plans: &Known, id: i32, plan: Bound) -> Arc<Bound> {
+    let plan = Arc::new(plan);
+    plans.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&plan));
+    plan
 }
 
 fn staged(key: KeyType, entity: &Entity, sql: &str) -> Load {
@@ -177,11 +207,6 @@ async fn check_description(
 }
 
 impl Bound {
-    /// The entities with their loads.
-    pub(crate) fn entities(&self) -> impl Iterator<Item = (&Entity, &Load)> {
-        self.plan.entities().iter().zip(&self.loads)
-    }
-
     /// The canonical layouts.
     pub(crate) fn layouts(&self) -> impl Iterator<Item = &Layout> {
         self.plan.entities().iter().map(|entity| &entity.layout)

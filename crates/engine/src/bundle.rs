@@ -2,12 +2,17 @@
 //! a digest of its own.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use handover_canonical::{Digest, EntityHash, KeyBlock, RowHasher, user_digest};
 use handover_tracking::OpenAttempt;
 
 use crate::Error;
 use crate::bound::Bound;
+
+/// How many rows of one entity a user may have who shares a bundle: more, and the others would wait, paused, for
+/// one user's rows.
+const SHARED: u64 = 20_000;
 
 /// The users of a bundle, found by their key's wire form.
 pub(crate) struct Bundle<'a> {
@@ -17,10 +22,16 @@ pub(crate) struct Bundle<'a> {
     keys: Vec<KeyBlock>,
     /// The users as the literal of an array, for `:users`.
     pub(crate) literal: String,
+    /// How long a statement over their rows may take: as long as they may be paused.
+    pub(crate) patience: Duration,
 }
 
 impl<'a> Bundle<'a> {
-    pub(crate) fn new(bound: &'a Bound, attempts: &'a [OpenAttempt]) -> Result<Self, Error> {
+    pub(crate) fn new(
+        bound: &'a Bound,
+        attempts: &'a [OpenAttempt],
+        patience: Duration,
+    ) -> Result<Self, Error> {
         let key_type = bound.plan.user_key();
         let damaged = |text: String| Error::Tracking(handover_tracking::Error::Damaged(text));
         let mut index = HashMap::with_capacity(attempts.len());
@@ -36,7 +47,7 @@ impl<'a> Bundle<'a> {
             keys.push(KeyBlock::from_bytes(block));
         }
         let literal = key_type.array_literal(attempts.iter().map(|attempt| attempt.user.as_str()));
-        Ok(Self { bound, attempts, index, keys, literal })
+        Ok(Self { bound, attempts, index, keys, literal, patience })
     }
 
     /// The number of the user whom a row names; none for a row of somebody else, which no plan may return.
@@ -68,9 +79,9 @@ impl Hashes {
         EntityHashing { bundle, entity, hashers: Vec::new(), hashes: &mut self.entities[entity] }
     }
 
-    /// Keeps which derived columns were not what their rows make of them.
-    pub(crate) fn spoil(&mut self, columns: Vec<(usize, String)>) {
-        self.spoilt.extend(columns);
+    /// Keeps that a user's derived column was not what its row makes of it; the first one found is named.
+    pub(crate) fn spoil(&mut self, user: usize, entity: &str, column: &str) {
+        self.spoilt.entry(user).or_insert_with(|| format!("{entity}.{column}"));
     }
 
     /// The derived column of a user that was not what its row makes of it.
@@ -100,7 +111,7 @@ pub(crate) struct EntityHashing<'h> {
 }
 
 impl EntityHashing<'_> {
-    /// Takes a user's canonical row in.
+    /// Takes a user's canonical row in. A user of very many rows is an error of the bundle that is shared.
     pub(crate) fn add(&mut self, user: usize, row: &[u8]) -> Result<(), Error> {
         if self.hashers.is_empty() {
             self.hashers.resize(self.bundle.len(), None);
@@ -112,6 +123,9 @@ impl EntityHashing<'_> {
             .hash(row)
             .map_err(|error| Error::Wire { what: format!("entity {}", entity.name), error })?;
         self.hashes[user].add(&hash);
+        if self.bundle.len() > 1 && self.hashes[user].count() > SHARED {
+            return Err(Error::Crowded { claim: self.bundle.attempts[user].claim() });
+        }
         Ok(())
     }
 }

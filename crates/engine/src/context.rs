@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use handover_identity::Identity;
 use handover_postgres::Pool;
-use handover_tracking::Tracking;
+use handover_tracking::{Kind, OpenAttempt, Tracking};
 
-use crate::bound::Plans;
+use crate::Error;
+use crate::bound::{Bound, Plans};
+use crate::bundle::Bundle;
 
 /// The bounds that stages keep.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +17,8 @@ pub struct Options {
     pub max_paused: u32,
     /// How long a user may be paused before the attempt is taken back.
     pub max_pause: Duration,
-    /// How long the pause stage waits for requests in flight to end.
+    /// How long the pause and rollback stages wait at least between a pause and its position, for those who ask
+    /// Identity without being members; gates are waited for by their acknowledgement.
     pub drain: Duration,
     /// How long a stage waits for the replica to replay past a position.
     pub replica_wait: Duration,
@@ -42,4 +45,34 @@ pub struct Engine {
     pub plans: Plans,
     /// The bounds.
     pub options: Options,
+}
+
+/// How long a statement over users' rows may take at least, however short a pause is to be.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much longer than the drain an attempt may stand at its first stage before its job is taken to have been
+/// interrupted.
+const STALL: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// How many jobs of a first stage, of at most `want`, may be claimed now. Beyond the room there is, as many
+    /// as were admitted and then left: when dead workers' users fill all of it, their jobs must still be claimed,
+    /// or they would stay paused until `max_pause`.
+    pub(crate) async fn room(&self, kind: Kind, want: usize) -> Result<usize, Error> {
+        let room = self.tracking.room(self.options.max_paused).await?;
+        if room >= want {
+            return Ok(want);
+        }
+        let age = (self.options.drain + STALL).as_millis() as i64;
+        Ok((room + self.tracking.stalled(kind, age).await?).min(want))
+    }
+
+    /// These attempts as a bundle, whose statements may take as long as a pause.
+    pub(crate) fn bundle<'a>(
+        &self,
+        bound: &'a Bound,
+        attempts: &'a [OpenAttempt],
+    ) -> Result<Bundle<'a>, Error> {
+        Bundle::new(bound, attempts, self.options.max_pause.max(PATIENCE))
+    }
 }

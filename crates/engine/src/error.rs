@@ -1,6 +1,7 @@
 //! What can go wrong in a stage, and what follows from it.
 
 use handover_canonical::WireError;
+use handover_tracking::Claim;
 use handover_transform::RowError;
 
 /// An error of a stage. None holds a value of a user's row.
@@ -71,6 +72,12 @@ pub enum Error {
     /// An attempt was moved on by somebody else while a batch held it.
     #[error("an attempt of the batch was moved on by somebody else")]
     Outrun,
+    /// One user of a bundle has so many rows that the others must not wait for them.
+    #[error("a user of the bundle has too many rows to share it")]
+    Crowded {
+        /// Whose rows they are; not for the message.
+        claim: Claim,
+    },
     /// The rows that were to be removed are not those that the attempt wrote.
     #[error("the destination's rows are not those that this attempt wrote; they were left")]
     NotOurs,
@@ -105,8 +112,17 @@ impl Error {
             | Self::Remains { .. }
             | Self::NotOurs
             | Self::Unequal
+            | Self::Crowded { .. }
             | Self::Swallowed(_) => Disposition::Data,
         }
+    }
+
+    /// Whether a snapshot was too old for what others had committed: the same transaction, begun anew, may pass
+    /// at once.
+    pub(crate) fn is_serialization_failure(&self) -> bool {
+        use tokio_postgres::error::SqlState;
+        matches!(self, Self::Postgres(error) | Self::Tracking(handover_tracking::Error::Postgres(error))
+            if error.sqlstate() == Some(&SqlState::T_R_SERIALIZATION_FAILURE))
     }
 
     /// A short word for metrics and reports.
@@ -126,6 +142,7 @@ impl Error {
             Self::NotOurs => "not_ours",
             Self::Unequal => "mismatch",
             Self::Outrun => "outrun",
+            Self::Crowded { .. } => "crowded",
             Self::Swallowed(_) => "swallowed",
         }
     }
@@ -133,11 +150,14 @@ impl Error {
 
 fn of_postgres(error: &handover_postgres::Error) -> Disposition {
     if error.is_transient() {
-        Disposition::Retry
-    } else if error.is_data() {
-        Disposition::Data
-    } else {
-        Disposition::TakeBack
+        return Disposition::Retry;
+    }
+    match error.sqlstate().map(|state| &state.code()[..2]) {
+        // Syntax, a missing table or column, a missing privilege: nobody's data passes.
+        None | Some("42" | "3F" | "28" | "3D") => Disposition::TakeBack,
+        // Beyond what a constraint refuses there is what a trigger raises under a code of its own, or an index
+        // that a value is too large for (54000): somebody else's data may pass.
+        Some(_) => Disposition::Data,
     }
 }
 

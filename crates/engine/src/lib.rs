@@ -13,11 +13,11 @@ mod job;
 mod position;
 mod reason;
 mod reconcile;
+mod removal;
 mod rows;
 mod scan;
 mod stages;
 mod takeback;
-mod targets;
 
 pub use bound::{Bound, Plans};
 pub use context::{Engine, Options};

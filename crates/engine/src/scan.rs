@@ -1,8 +1,13 @@
 //! Hashing what a server holds of a bundle's users, without writing anything.
+//!
+//! A session whose stream was left before its end is busy, and so is not given back to its pool.
+
+use std::collections::HashMap;
 
 use handover_canonical::copy::Tuple;
-use handover_postgres::Pool;
+use handover_postgres::{Pool, PooledConnection};
 use handover_transform::Scratch;
+use tokio_postgres::types::Type;
 use tokio_postgres::{IsolationLevel, Transaction};
 
 use crate::bound::Load;
@@ -11,9 +16,31 @@ use crate::position::{self, Position};
 use crate::rows::{Rows, Side};
 use crate::{Engine, Error};
 
-/// Sets `:users` for the rest of the transaction, by a bound parameter, since COPY takes none.
-pub(crate) async fn set_users(transaction: &Transaction<'_>, literal: &str) -> Result<(), Error> {
-    transaction.execute("SELECT set_config('handover.users', $1, true)", &[&literal]).await?;
+/// What a transaction does, which tells how long its client may be silent in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It holds nothing that others wait for, and may have to wait for the other side.
+    Reads,
+    /// It ends up holding the lock on an attempt: a client that stopped must not keep it for long.
+    Writes,
+}
+
+/// Sets `:users` for the rest of the transaction, by a bound parameter, since COPY takes none; and how long a
+/// statement may take. A COPY is one statement however many rows a user has, and its bound is that of the pause.
+pub(crate) async fn set_users(
+    transaction: &Transaction<'_>,
+    bundle: &Bundle<'_>,
+    access: Access,
+) -> Result<(), Error> {
+    const SET: &str =
+        "SELECT set_config('handover.users', $1, true), set_config('statement_timeout', $2, true),
+        set_config('idle_in_transaction_session_timeout',
+                   coalesce($3, current_setting('idle_in_transaction_session_timeout')), true)";
+    let patience = bundle.patience.as_millis().clamp(1, i32::MAX as u128).to_string();
+    let silence = (access == Access::Reads).then_some(&patience);
+    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(&bundle.literal, Type::TEXT), (&patience, Type::TEXT), (&silence, Type::TEXT)];
+    transaction.query_typed(SET, &params).await?;
     Ok(())
 }
 
@@ -29,13 +56,20 @@ pub(crate) fn owner(bundle: &Bundle<'_>, entity: &str, tuple: &Tuple) -> Result<
 pub(crate) async fn source(engine: &Engine, bundle: &Bundle<'_>, past: &Position) -> Result<Hashes, Error> {
     let mut session = engine.replica.get().await?;
     position::wait(&mut session, past, engine.options.replica_wait).await?;
-    let transaction = snapshot(&mut session).await?;
-    let hashes = hash_source(&transaction, bundle).await;
-    session_end(transaction, hashes).await
+    let hashes = async {
+        let transaction = snapshot(&mut session).await?;
+        let hashes = hash_source(&transaction, bundle).await?;
+        ended(transaction, hashes).await
+    }
+    .await;
+    if hashes.is_err() {
+        session.discard();
+    }
+    hashes
 }
 
 async fn hash_source(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -> Result<Hashes, Error> {
-    set_users(transaction, &bundle.literal).await?;
+    set_users(transaction, bundle, Access::Reads).await?;
     let mut hashes = Hashes::new(bundle);
     for (nth, entity) in bundle.bound.plan.entities().iter().enumerate() {
         let fields = 1 + entity.layout.columns().len();
@@ -49,35 +83,39 @@ async fn hash_source(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -> Resu
 }
 
 /// A read-only snapshot.
-pub(crate) async fn snapshot(
-    session: &mut handover_postgres::PooledConnection,
-) -> Result<Transaction<'_>, Error> {
+pub(crate) async fn snapshot(session: &mut PooledConnection) -> Result<Transaction<'_>, Error> {
     let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     Ok(builder.start().await?)
 }
 
-async fn session_end<T>(transaction: Transaction<'_>, result: Result<T, Error>) -> Result<T, Error> {
-    // Nothing was written: the rollback only ends the snapshot, and its loss would lose nothing.
-    if result.is_ok() {
-        transaction.rollback().await?;
-    }
-    result
+/// Ends a transaction that wrote nothing: the rollback only gives the snapshot up.
+async fn ended<T>(transaction: Transaction<'_>, result: T) -> Result<T, Error> {
+    transaction.rollback().await?;
+    Ok(result)
 }
 
 /// Hashes the destination's rows of a bundle in a transaction of its own.
 pub(crate) async fn destination(pool: &Pool, bundle: &Bundle<'_>) -> Result<Hashes, Error> {
     let mut session = pool.get().await?;
-    let transaction = snapshot(&mut session).await?;
-    let hashes = read_back(&transaction, bundle).await;
-    session_end(transaction, hashes).await
+    let hashes = async {
+        let transaction = snapshot(&mut session).await?;
+        set_users(&transaction, bundle, Access::Reads).await?;
+        let hashes = read_back(&transaction, bundle).await?;
+        ended(transaction, hashes).await
+    }
+    .await;
+    if hashes.is_err() {
+        session.discard();
+    }
+    hashes
 }
 
-/// Hashes the destination's rows of a bundle as the given transaction sees them, and compares each derived
-/// column with what the row read back makes of it. A user with a derived column that differs is given as changed.
+/// Hashes the destination's rows of a bundle as the given transaction, whose users are set, sees them; and
+/// compares each derived column with what the row read back makes of it, unless the plan was only read.
 pub(crate) async fn read_back(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -> Result<Hashes, Error> {
-    set_users(transaction, &bundle.literal).await?;
-    let (mut hashes, mut spoilt) = (Hashes::new(bundle), Vec::new());
-    for (nth, (entity, load)) in bundle.bound.entities().enumerate() {
+    let (mut hashes, mut spoilt) = (Hashes::new(bundle), HashMap::new());
+    for (nth, entity) in bundle.bound.plan.entities().iter().enumerate() {
+        let load = bundle.bound.loads.get(nth);
         let columns = entity.layout.columns().len();
         let fields = 1 + columns + entity.derived.len();
         let mut rows = Rows::of(transaction, &entity.read_back, fields, &entity.name, Side::Readback).await?;
@@ -86,33 +124,33 @@ pub(crate) async fn read_back(transaction: &Transaction<'_>, bundle: &Bundle<'_>
         while let Some(tuple) = rows.next().await? {
             let user = owner(bundle, &entity.name, &tuple)?;
             hashing.add(user, tuple.run(1..1 + columns))?;
-            if let Some(column) = underived(entity, load, &tuple, columns, &mut scratch)? {
-                spoilt.push((user, format!("{}.{column}", entity.name)));
+            let derived = load.and_then(|load| underived(entity, load, &tuple, columns, &mut scratch));
+            if let Some(column) = derived {
+                spoilt.entry(user).or_insert((&entity.name, column));
             }
         }
     }
-    hashes.spoil(spoilt);
+    for (user, (entity, column)) in spoilt {
+        hashes.spoil(user, entity, column);
+    }
     Ok(hashes)
 }
 
-/// The first derived column that is not what the row read back makes of it.
+/// The first derived column that is not what the row read back makes of it; also one that cannot be made of it.
 fn underived<'e>(
     entity: &'e handover_plan::Entity,
     load: &Load,
     tuple: &Tuple,
     columns: usize,
     scratch: &mut Scratch,
-) -> Result<Option<&'e str>, Error> {
-    let Load::Table { transform, derived, .. } = load else { return Ok(None) };
+) -> Option<&'e str> {
+    let Load::Table { transform, derived, .. } = load else { return None };
     let row = tuple.run(1..1 + columns);
-    for (nth, (column, sent)) in entity.derived.iter().zip(derived).enumerate() {
-        let user = tuple.field(0).unwrap_or_default();
-        let equal = transform
-            .derived_equals(*sent, user, row, tuple.field(1 + columns + nth), scratch)
-            .map_err(|error| Error::Row { entity: entity.name.clone(), error })?;
-        if !equal {
-            return Ok(Some(&column.name));
-        }
-    }
-    Ok(None)
+    let user = tuple.field(0).unwrap_or_default();
+    let pairs = entity.derived.iter().zip(derived).enumerate();
+    let mut spoilt = pairs.filter(|(nth, (_, sent))| {
+        let read = tuple.field(1 + columns + nth);
+        !transform.derived_equals(**sent, user, row, read, scratch).unwrap_or(false)
+    });
+    spoilt.next().map(|(_, (column, _))| column.name.as_str())
 }

@@ -20,6 +20,7 @@ pub use rollback::Rollback;
 pub use verify::Verify;
 
 pub(crate) use complete::flip;
+pub(crate) use pause::born_on_new;
 pub(crate) use rollback::{back_home, delete};
 
 use crate::bound::Bound;
@@ -62,7 +63,9 @@ where
     for job in jobs {
         groups.entry(&job.migration).or_default().push(job.claim());
     }
-    for (migration, claims) in groups {
+    for (migration, mut claims) in groups {
+        // In one order everywhere, so that two batches that share users do not wait for each other in a circle.
+        claims.sort_unstable_by(|a, b| a.user.cmp(&b.user));
         match migration_id(engine, migration).await {
             // A job of a migration that nobody registered was never ours.
             Ok(None) => {}
@@ -77,11 +80,7 @@ where
 }
 
 pub(crate) async fn migration_id(engine: &Engine, name: &str) -> Result<Option<i32>, Error> {
-    match engine.tracking.current_plan(name).await {
-        Ok(plan) => Ok(Some(plan.migration_id)),
-        Err(handover_tracking::Error::NoSuchMigration(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(engine.tracking.migration_id(name).await?)
 }
 
 pub(crate) fn retry(error: &Error) -> Outcome {
@@ -89,30 +88,59 @@ pub(crate) fn retry(error: &Error) -> Outcome {
     Outcome::Retry { reason: error.to_string() }
 }
 
-/// The attempts under these claims that stand in that state, by the plan they are pinned to.
-pub(crate) async fn due(
+/// The attempts under these claims that stand in that state, in the order of their users.
+pub(crate) async fn standing(
     engine: &Engine,
     migration_id: i32,
     claims: &[Claim],
     state: OpenState,
-) -> Result<Vec<(Arc<Bound>, Vec<OpenAttempt>)>, Error> {
-    let open = engine.tracking.open(migration_id, claims).await?;
-    by_plan(engine, open.into_iter().filter(|attempt| attempt.state == state)).await
+) -> Result<Vec<OpenAttempt>, Error> {
+    let mut open = engine.tracking.open(migration_id, claims).await?;
+    open.retain(|attempt| attempt.state == state);
+    open.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+    Ok(open)
 }
 
+/// The attempts by the plan they are pinned to. A plan that cannot be bound fails its own attempts, and nobody
+/// else's.
 pub(crate) async fn by_plan(
     engine: &Engine,
-    attempts: impl Iterator<Item = OpenAttempt>,
-) -> Result<Vec<(Arc<Bound>, Vec<OpenAttempt>)>, Error> {
+    stage: &'static str,
+    migration: &str,
+    attempts: Vec<OpenAttempt>,
+    outcomes: &mut Outcomes,
+) -> Vec<(Arc<Bound>, Vec<OpenAttempt>)> {
     let mut plans: HashMap<i32, Vec<OpenAttempt>> = HashMap::new();
     for attempt in attempts {
         plans.entry(attempt.plan_id).or_default().push(attempt);
     }
     let mut bundles = Vec::with_capacity(plans.len());
     for (plan_id, attempts) in plans {
-        bundles.push((engine.plan(plan_id).await?, attempts));
+        match engine.plan(plan_id).await {
+            Ok(bound) => bundles.push((bound, attempts)),
+            Err(error) => failed(engine, stage, migration, &attempts, &error, outcomes).await,
+        }
     }
-    Ok(bundles)
+    bundles
+}
+
+/// What follows for attempts that an error concerns alike: they are tried again, or each is ended at its user's
+/// home.
+async fn failed(
+    engine: &Engine,
+    stage: &'static str,
+    migration: &str,
+    attempts: &[OpenAttempt],
+    error: &Error,
+    outcomes: &mut Outcomes,
+) {
+    if error.disposition() == Disposition::Retry {
+        return outcomes.set_all(attempts.iter().map(OpenAttempt::claim), &retry(error));
+    }
+    for attempt in attempts {
+        let outcome = engine.end_failed(migration, attempt, reason::of_error(stage, error)).await;
+        outcomes.set(attempt.claim(), outcome);
+    }
 }
 
 /// Runs `work` on a bundle; when one user's data makes it fail, on its halves, until that user stands alone,
@@ -129,28 +157,27 @@ pub(crate) async fn splitting<F>(
 {
     let mut waiting = vec![attempts];
     while let Some(bundle) = waiting.pop() {
-        let error = match Box::pin(work(bundle.clone())).await {
-            Ok(done) => {
-                outcomes.0.extend(done);
-                continue;
-            }
-            Err(error) => error,
-        };
-        match error.disposition() {
-            Disposition::Retry => outcomes.set_all(bundle.iter().map(OpenAttempt::claim), &retry(&error)),
-            Disposition::Data if bundle.len() > 1 => {
-                let mut first = bundle;
-                let second = first.split_off(first.len() / 2);
+        match Box::pin(work(bundle.clone())).await {
+            Ok(done) => outcomes.0.extend(done),
+            Err(error) if error.disposition() == Disposition::Data && bundle.len() > 1 => {
                 metrics::counter!("handover_bundle_splits_total", "stage" => stage).increment(1);
-                waiting.extend([second, first]);
+                waiting.extend(halves(bundle, &error));
             }
-            Disposition::Data | Disposition::TakeBack => {
-                for attempt in &bundle {
-                    let reason = reason::of_error(stage, &error);
-                    let outcome = engine.end_failed(bound.plan.name(), attempt, reason).await;
-                    outcomes.set(attempt.claim(), outcome);
-                }
-            }
+            Err(error) => failed(engine, stage, bound.plan.name(), &bundle, &error, outcomes).await,
         }
     }
+}
+
+/// A bundle in two, of which the second is worked on first. Where it is known who is to blame, that user is set
+/// apart, and the others do not wait.
+fn halves(mut bundle: Vec<OpenAttempt>, error: &Error) -> [Vec<OpenAttempt>; 2] {
+    if let Error::Crowded { claim } = error {
+        let (alone, others): (Vec<_>, Vec<_>) =
+            bundle.iter().cloned().partition(|attempt| attempt.claim() == *claim);
+        if alone.len() == 1 && !others.is_empty() {
+            return [alone, others];
+        }
+    }
+    let second = bundle.split_off(bundle.len() / 2);
+    [second, bundle]
 }

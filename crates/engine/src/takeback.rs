@@ -6,21 +6,20 @@
 use std::sync::Arc;
 
 use handover_canonical::Digest;
-use handover_identity::{Raise, Release};
-use handover_tracking::{Claim, Closing, Ended, Kind, OpenAttempt, Tracking};
+use handover_identity::{Raise, Release, Restore};
+use handover_tracking::{Claim, Closing, Ended, Kind, OpenAttempt, OpenState};
 use serde_json::Value;
-use tokio_postgres::IsolationLevel;
 
 use crate::bound::Bound;
-use crate::bundle::Bundle;
 use crate::error::Disposition;
+use crate::reconcile::stage_of;
 use crate::stages;
-use crate::{Engine, Error, Job, Outcome, StageName, reason, scan};
+use crate::{Engine, Error, Job, Outcome, StageName, reason};
 
 impl Engine {
     /// The plan of that number, bound.
     pub(crate) async fn plan(&self, id: i32) -> Result<Arc<Bound>, Error> {
-        self.plans.get(id, &self.tracking, &self.replica, &self.destination).await
+        Box::pin(self.plans.get(id, &self.tracking, &self.replica, &self.destination)).await
     }
 
     /// Takes an attempt back for that reason, and says what the job's outcome is.
@@ -31,7 +30,7 @@ impl Engine {
         reason: &Value,
         observed: Option<&Digest>,
     ) -> Outcome {
-        match self.take_back(migration, attempt, reason, observed).await {
+        match Box::pin(self.take_back(migration, attempt, reason, observed)).await {
             Ok(TakenBack::Failed) => Outcome::Park { reason: reason::message(reason) },
             Ok(TakenBack::Completed) => Outcome::Finished,
             Ok(TakenBack::MovedOn) => Outcome::Stale,
@@ -45,8 +44,9 @@ impl Engine {
         let stands = |now: &OpenAttempt| now.state == attempt.state && now.removed == attempt.removed;
         match self.tracking.open(attempt.migration_id, &[attempt.claim()]).await {
             Ok(now) if !now.iter().any(stands) => Outcome::Stale,
-            Ok(_) if attempt.kind == Kind::Rollback => self.refuse(migration, attempt, reason).await,
-            Ok(_) => self.fail(migration, attempt, &reason, None).await,
+            Ok(_) => Box::pin(self.end(migration, attempt, reason))
+                .await
+                .unwrap_or_else(|error| stages::retry(&error)),
             Err(error) => stages::retry(&error.into()),
         }
     }
@@ -65,7 +65,7 @@ impl Engine {
         let raised = Claim { user: attempt.user.clone(), version: to };
         let users = identity_users(std::iter::once(raised.clone()));
         match self.identity.raise(migration, &users).await?.outcomes.first() {
-            Some(Raise::HomeIsNew) => return self.roll_forward(migration, id, attempt).await,
+            Some(Raise::HomeIsNew) => return self.roll_forward(migration, attempt).await,
             Some(Raise::Superseded) | None => return Ok(TakenBack::MovedOn),
             Some(Raise::Raised { .. } | Raise::HomeIsLegacy) => {}
         }
@@ -75,11 +75,14 @@ impl Engine {
         }
         let ended = match self.remove_what_it_wrote(id, &raised).await {
             Ok(()) => Ended::of(raised),
-            Err(error) if error.disposition() == Disposition::Retry => return Err(error),
+            Err(error) if error.disposition() == Disposition::Retry && !self.is_long_overdue(attempt) => {
+                return Err(error);
+            }
             // What is there is not provably ours, or cannot be removed: it stays, and the user goes back to legacy
             // all the same. A pause must end.
             Err(error) => {
                 tracing::error!(migration, "rows were left at the destination: {error}");
+                metrics::counter!("handover_rows_left_total").increment(1);
                 Ended { reason: Some(reason::with_rows_left(reason, &error)), ..Ended::of(raised) }
             }
         };
@@ -87,70 +90,67 @@ impl Engine {
             Some(Release::Released | Release::AlreadyLegacy) => {}
             _ => return Ok(TakenBack::MovedOn),
         }
+        if self.tracking.close(id, Closing::Failed, &[ended]).await?.is_empty() {
+            return Ok(TakenBack::MovedOn);
+        }
         metrics::counter!("handover_failures_total", "kind" => kind(reason)).increment(1);
-        let closed = self.tracking.close(id, Closing::Failed, &[ended]).await?;
-        Ok(if closed.is_empty() { TakenBack::MovedOn } else { TakenBack::Failed })
+        Ok(TakenBack::Failed)
     }
 
-    /// Identity flipped this attempt, and nobody told tracking.
-    async fn roll_forward(
-        &self,
-        migration: &str,
-        id: i32,
-        attempt: &OpenAttempt,
-    ) -> Result<TakenBack, Error> {
-        let closed = stages::flip(self, migration, id, &[attempt.claim()]).await?;
+    /// The user's home is the new system: Identity flipped this attempt and nobody told tracking; or, where the
+    /// attempt was not even paused, the user was born there.
+    async fn roll_forward(&self, migration: &str, attempt: &OpenAttempt) -> Result<TakenBack, Error> {
+        let (id, claim) = (attempt.migration_id, attempt.claim());
+        let closed = if attempt.state == OpenState::Pausing {
+            self.tracking.close(id, Closing::Skipped, &[stages::born_on_new(claim)]).await?
+        } else {
+            stages::flip(self, migration, id, &[claim]).await?
+        };
         Ok(if closed.is_empty() { TakenBack::MovedOn } else { TakenBack::Completed })
     }
 
-    /// Removes an attempt's rows, if it committed any and they are still what it wrote, or what its verification
-    /// read back. The proof, the removal and the lock on the attempt are one transaction.
-    async fn remove_what_it_wrote(&self, id: i32, raised: &Claim) -> Result<(), Error> {
-        // Whether it committed cannot change any more: the raise has shut the copy out.
-        let attempt = self.tracking.open(id, std::slice::from_ref(raised)).await?.pop();
-        let Some(attempt) = attempt.filter(|attempt| attempt.copied) else { return Ok(()) };
-        let bound = self.plan(attempt.plan_id).await?;
-        let mut session = self.destination.get().await?;
-        // Repeatable read: a row that somebody changes between the proof and the removal makes the removal fail.
-        let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
-        let transaction = builder.start().await?;
-        let Some(attempt) = Tracking::lock(&transaction, id, raised).await? else { return Ok(()) };
-        let attempts = [attempt];
-        let bundle = Bundle::new(&bound, &attempts)?;
-        let written = scan::read_back(&transaction, &bundle).await?;
-        let digest = written.digest(&bound, 0);
-        let empty = written.rows(0) == 0;
-        let known = [attempts[0].digest.as_deref(), attempts[0].observed.as_deref()];
-        if !empty && !known.contains(&Some(digest.as_bytes().as_slice())) {
-            return Err(Error::NotOurs);
-        }
-        stages::delete(&transaction, &bundle).await?;
-        Ok(transaction.commit().await?)
-    }
-
     /// Gives a rollback up: tracking `completed` first, which shuts out the removal, then Identity `migrated`.
-    pub(crate) async fn refuse(&self, migration: &str, attempt: &OpenAttempt, reason: Value) -> Outcome {
+    async fn refuse(&self, migration: &str, attempt: &OpenAttempt, reason: Value) -> Result<Outcome, Error> {
         let message = reason::message(&reason);
         let ended = Ended { reason: Some(reason), ..Ended::of(attempt.claim()) };
-        match self.tracking.close(attempt.migration_id, Closing::Refused, &[ended]).await {
-            Ok(closed) if closed.is_empty() => return Outcome::Stale,
-            Ok(_) => {}
-            Err(error) => return stages::retry(&error.into()),
+        if self.tracking.close(attempt.migration_id, Closing::Refused, &[ended]).await?.is_empty() {
+            return Ok(Outcome::Stale);
         }
-        let users = identity_users(std::iter::once(attempt.claim()));
-        if let Err(error) = self.identity.restore(migration, &users).await {
+        if let Err(error) = self.restore(migration, &attempt.claim()).await {
             // The reconciler finds a pause without an attempt, and ends it.
             tracing::warn!(%error, "a refused rollback's pause is left to the reconciler");
         }
-        Outcome::Park { reason: message }
+        Ok(Outcome::Park { reason: message })
     }
 
-    /// A job's tries are used up.
+    /// Ends a refused rollback's pause. Where it had not begun yet, a `begin_rollback` that is still on its way is
+    /// shut out: it would pause a user for whom no attempt is open.
+    async fn restore(&self, migration: &str, claim: &Claim) -> Result<(), Error> {
+        let users = identity_users(std::iter::once(claim.clone()));
+        let done = self.identity.restore(migration, &users).await?;
+        if done.outcomes.contains(&Restore::AlreadyMigrated) {
+            // The next attempt has this version, or a higher one.
+            self.identity.raise(migration, &[(claim.user.clone(), claim.version + 1)]).await?;
+        }
+        Ok(())
+    }
+
+    /// A job's tries are used up. An attempt that has moved past the job's stage meanwhile is left alone.
     pub(crate) async fn give_up(&self, stage: StageName, job: &Job, why: &str) -> Result<(), Error> {
         let Some(id) = stages::migration_id(self, &job.migration).await? else { return Ok(()) };
         let Some(attempt) = self.tracking.open(id, &[job.claim()]).await?.pop() else { return Ok(()) };
+        if stage_of(attempt.kind, attempt.state).is_some_and(|due| due != stage) {
+            return Ok(());
+        }
         let reason = reason::of_text(stage.as_str(), "tries_used_up", why);
         self.end(&job.migration, &attempt, reason).await.map(|_| ())
+    }
+
+    /// Whether an attempt has been overdue for as long as a pause may last: then not even a server that may
+    /// answer later is waited for.
+    fn is_long_overdue(&self, attempt: &OpenAttempt) -> bool {
+        let bound = self.options.max_pause.as_millis() as i64;
+        attempt.admitted_ms.is_some_and(|admitted| admitted >= bound.saturating_mul(2))
     }
 
     /// Ends an attempt at the user's home of now, whichever way it goes and however far it has come.
@@ -161,7 +161,7 @@ impl Engine {
         reason: Value,
     ) -> Result<Outcome, Error> {
         if attempt.kind == Kind::Move {
-            return match self.take_back(migration, attempt, &reason, None).await? {
+            return match Box::pin(self.take_back(migration, attempt, &reason, None)).await? {
                 TakenBack::Failed => Ok(Outcome::Park { reason: reason::message(&reason) }),
                 TakenBack::Completed => Ok(Outcome::Finished),
                 TakenBack::MovedOn => Ok(Outcome::Stale),
@@ -171,7 +171,7 @@ impl Engine {
             let gone = stages::back_home(self, migration, attempt.migration_id, &[attempt.claim()]).await?;
             return Ok(if gone.is_empty() { Outcome::Stale } else { Outcome::Finished });
         }
-        Ok(self.refuse(migration, attempt, reason).await)
+        self.refuse(migration, attempt, reason).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use handover_identity::{Flip, Record};
 use handover_tracking::{Claim, Closing, Ended, OpenAttempt, OpenState};
 
-use super::{Outcomes, by_migration};
+use super::{Outcomes, by_migration, standing};
 use crate::takeback::identity_users;
 use crate::{Engine, Error, Job, Outcome, StageName, Step};
 
@@ -37,8 +37,7 @@ async fn complete(
     claims: Vec<Claim>,
 ) -> Result<Outcomes, Error> {
     let mut outcomes = Outcomes::new();
-    let open = engine.tracking.open(id, &claims).await?;
-    let proven: Vec<OpenAttempt> = open.into_iter().filter(|a| a.state == OpenState::Completing).collect();
+    let proven = standing(engine, id, &claims, OpenState::Completing).await?;
     let claims: Vec<Claim> = proven.iter().map(OpenAttempt::claim).collect();
     let closed = flip(engine, &migration, id, &claims).await?;
     outcomes.set_all(closed, &Outcome::Finished);

@@ -9,11 +9,11 @@ use handover_tracking::{Claim, Copied, OpenAttempt, OpenState, Tracking};
 use handover_transform::Scratch;
 use tokio_postgres::{CopyInSink, Transaction};
 
-use super::{Outcomes, by_migration, due, splitting};
+use super::{Outcomes, by_migration, by_plan, splitting, standing};
 use crate::bound::{Bound, Load};
 use crate::bundle::{Bundle, Hashes};
 use crate::rows::{Rows, Side};
-use crate::scan::{owner, read_back, set_users, snapshot};
+use crate::scan::{Access, owner, read_back, set_users, snapshot};
 use crate::{Engine, Error, Job, Outcome, StageName, Step, position};
 
 /// How many bytes are sent to the destination at a time.
@@ -32,7 +32,7 @@ impl Step for Copy {
     }
 
     async fn run(&self, jobs: &[Job]) -> Vec<Outcome> {
-        by_migration(&self.0, jobs, |_, id, claims| stage(&self.0, id, claims)).await
+        by_migration(&self.0, jobs, |migration, id, claims| stage(&self.0, migration, id, claims)).await
     }
 
     async fn give_up(&self, job: &Job, reason: &str) -> Result<(), Error> {
@@ -40,9 +40,10 @@ impl Step for Copy {
     }
 }
 
-async fn stage(engine: &Engine, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
+async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
     let mut outcomes = Outcomes::new();
-    for (bound, attempts) in due(engine, id, &claims, OpenState::Copying).await? {
+    let copying = standing(engine, id, &claims, OpenState::Copying).await?;
+    for (bound, attempts) in by_plan(engine, "copy", &migration, copying, &mut outcomes).await {
         let work = |bundle| copy(engine, &bound, bundle);
         splitting(engine, "copy", &bound, attempts, &mut outcomes, work).await;
     }
@@ -93,7 +94,7 @@ enum Transfer {
 }
 
 async fn transfer(engine: &Engine, bound: &Bound, attempts: &[OpenAttempt]) -> Result<Transfer, Error> {
-    let bundle = Bundle::new(bound, attempts)?;
+    let bundle = engine.bundle(bound, attempts)?;
     let mut replica = engine.replica.get().await?;
     let mut destination = engine.destination.get().await?;
     position::wait(&mut replica, &fence(attempts)?, engine.options.replica_wait).await?;
@@ -132,8 +133,8 @@ async fn load(
     bundle: &Bundle<'_>,
     verify: bool,
 ) -> Result<Transfer, Error> {
-    set_users(source, &bundle.literal).await?;
-    set_users(target, &bundle.literal).await?;
+    set_users(source, bundle, Access::Reads).await?;
+    set_users(target, bundle, Access::Writes).await?;
     prove_empty(target, bundle).await?;
     let mut hashes = Hashes::new(bundle);
     for nth in 0..bundle.bound.plan.entities().len() {

@@ -1,6 +1,6 @@
 //! Pause: admits, tells Identity, drains, and only then takes the fence position, once for the batch.
 
-use handover_identity::Begin;
+use handover_identity::{Begin, Mirrored};
 use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt};
 
 use super::{Outcomes, by_migration};
@@ -16,7 +16,7 @@ impl Step for Pause {
     }
 
     async fn capacity(&self, want: usize) -> Result<usize, Error> {
-        Ok(self.0.tracking.room(self.0.options.max_paused).await?.min(want))
+        self.0.room(Kind::Move, want).await
     }
 
     async fn run(&self, jobs: &[Job]) -> Vec<Outcome> {
@@ -41,14 +41,14 @@ async fn pause(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     if paused.is_empty() {
         return Ok(outcomes);
     }
-    tokio::time::sleep(engine.options.drain).await;
     let position = position::take(&engine.primary).await?;
     let fenced = engine.tracking.fenced(id, &paused, &position.lsn, &position.server).await?;
     outcomes.set_all(fenced, &Outcome::Advance(StageName::Copy));
     Ok(outcomes)
 }
 
-/// Tells Identity, truth and mirror; returns the claims whose users are paused by them now.
+/// Tells Identity, truth and mirror, and drains; returns the claims whose users are paused by them now, and whom
+/// nobody serves on an older state.
 async fn begin(
     engine: &Engine,
     migration: &str,
@@ -58,7 +58,6 @@ async fn begin(
 ) -> Result<Vec<Claim>, Error> {
     let users = identity_users(admitted.iter().map(OpenAttempt::claim));
     let done = engine.identity.begin(migration, &users).await?;
-    let mirrored = done.is_mirrored();
     let (mut paused, mut skipped, mut busy) = (Vec::new(), Vec::new(), Vec::new());
     for (attempt, outcome) in admitted.iter().zip(done.outcomes) {
         let claim = attempt.claim();
@@ -69,7 +68,7 @@ async fn begin(
             Begin::Superseded => {
                 let text = "Identity has seen a newer attempt of this user than tracking has";
                 let reason = reason::of_text("pause", "superseded", text);
-                outcomes.set(claim, engine.fail(migration, attempt, &reason, None).await);
+                outcomes.set(claim, engine.end_failed(migration, attempt, reason).await);
             }
         }
     }
@@ -77,16 +76,19 @@ async fn begin(
     outcomes.set_all(skipped, &Outcome::Finished);
     let busy = engine.tracking.requeue(id, &busy).await?;
     outcomes.set_all(busy, &Outcome::NotNow);
-    if !mirrored {
+    let Mirrored::Yes(told) = done.mirrored else {
         // Nobody who looks at the mirror knows of the pause: the drain would prove nothing.
         let reason = "the mirror does not know of the pause yet".to_owned();
         outcomes.set_all(paused, &Outcome::Retry { reason });
         return Ok(Vec::new());
-    }
+    };
+    let users: Vec<String> = paused.iter().map(|claim| claim.user.clone()).collect();
+    engine.identity.drain(&users, told.as_ref(), engine.options.drain).await?;
     Ok(paused)
 }
 
-fn born_on_new(claim: Claim) -> Ended {
+/// The end of an attempt whose user was on the new system already.
+pub(crate) fn born_on_new(claim: Claim) -> Ended {
     let text = "the user was on the new system already: there was nothing to move";
     Ended { reason: Some(reason::of_text("pause", "born_on_new", text)), ..Ended::of(claim) }
 }

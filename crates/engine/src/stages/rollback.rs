@@ -1,7 +1,8 @@
 //! Rollback: pauses, and behind a fresh fence proves that neither side has changed since `completed`; then
 //! removes at the destination, in the transaction that hashed it, and lets the user back onto legacy.
 
-use handover_identity::BeginRollback;
+use handover_identity::{BeginRollback, Release};
+use handover_identity::Mirrored;
 use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt, Tracking};
 use serde_json::Value;
 use tokio_postgres::{IsolationLevel, Transaction};
@@ -10,6 +11,7 @@ use super::{Outcomes, by_migration, by_plan, splitting, verify};
 use crate::bound::Bound;
 use crate::bundle::Bundle;
 use crate::position::Position;
+use crate::scan::Access;
 use crate::takeback::identity_users;
 use crate::{Engine, Error, Job, Outcome, StageName, Step, position, reason, scan};
 
@@ -22,7 +24,7 @@ impl Step for Rollback {
     }
 
     async fn capacity(&self, want: usize) -> Result<usize, Error> {
-        Ok(self.0.tracking.room(self.0.options.max_paused).await?.min(want))
+        self.0.room(Kind::Rollback, want).await
     }
 
     async fn run(&self, jobs: &[Job]) -> Vec<Outcome> {
@@ -44,12 +46,12 @@ async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     outcomes.set_all(back_home(engine, &migration, id, &gone).await?, &Outcome::Finished);
     let paused = begin(engine, &migration, id, standing, &mut outcomes).await?;
     if !paused.is_empty() {
-        tokio::time::sleep(engine.options.drain).await;
         let position = position::take(&engine.primary).await?;
         let claims: Vec<Claim> = paused.iter().map(OpenAttempt::claim).collect();
         let fenced = engine.tracking.fenced(id, &claims, &position.lsn, &position.server).await?;
-        let fenced = paused.into_iter().filter(|attempt| fenced.contains(&attempt.claim()));
-        for (bound, attempts) in by_plan(engine, fenced).await? {
+        let mut standing = paused;
+        standing.retain(|attempt| fenced.contains(&attempt.claim()));
+        for (bound, attempts) in by_plan(engine, "rollback", &migration, standing, &mut outcomes).await {
             let work = |bundle| take_out(engine, &bound, bundle, &position);
             splitting(engine, "rollback", &bound, attempts, &mut outcomes, work).await;
         }
@@ -57,7 +59,8 @@ async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     Ok(outcomes)
 }
 
-/// Tells Identity; returns the attempts whose users it pauses now.
+/// Tells Identity, and drains; returns the attempts whose users it pauses now, and whom nobody serves on an older
+/// state.
 async fn begin(
     engine: &Engine,
     migration: &str,
@@ -70,7 +73,6 @@ async fn begin(
     }
     let users = identity_users(attempts.iter().map(OpenAttempt::claim));
     let done = engine.identity.begin_rollback(migration, &users).await?;
-    let mirrored = done.is_mirrored();
     let (mut paused, mut busy) = (Vec::new(), Vec::new());
     for (attempt, outcome) in attempts.into_iter().zip(done.outcomes) {
         match outcome {
@@ -79,13 +81,15 @@ async fn begin(
             BeginRollback::HomeIsLegacy | BeginRollback::Superseded => {
                 let text = "Identity does not know this user as migrated by the attempt that is to be undone";
                 let reason = reason::of_text("rollback", "identity_disagrees", text);
-                outcomes.set(attempt.claim(), engine.refuse(migration, &attempt, reason).await);
+                outcomes.set(attempt.claim(), engine.end_failed(migration, &attempt, reason).await);
             }
         }
     }
     let busy = engine.tracking.requeue(id, &busy).await?;
     outcomes.set_all(busy, &Outcome::NotNow);
-    if mirrored {
+    if let Mirrored::Yes(told) = done.mirrored {
+        let users: Vec<String> = paused.iter().map(|attempt| attempt.claim().user).collect();
+        engine.identity.drain(&users, told.as_ref(), engine.options.drain).await?;
         return Ok(paused);
     }
     let reason = "the mirror does not know of the pause yet".to_owned();
@@ -101,7 +105,7 @@ async fn take_out(
     position: &Position,
 ) -> Result<Vec<(Claim, Outcome)>, Error> {
     let migration = bound.plan.name();
-    let source = scan::source(engine, &Bundle::new(bound, &attempts)?, position).await?;
+    let source = scan::source(engine, &engine.bundle(bound, &attempts)?, position).await?;
     let numbered = attempts.into_iter().enumerate();
     let (same, legacy_changed): (Vec<_>, Vec<_>) = numbered.partition(|(nth, attempt)| {
         attempt.digest.as_deref() == Some(source.digest(bound, *nth).as_bytes().as_slice())
@@ -136,30 +140,38 @@ async fn remove(
         return Ok((Vec::new(), Vec::new()));
     }
     let mut session = engine.destination.get().await?;
-    // Repeatable read: a row that somebody changes between the hash and the removal makes the removal fail.
-    let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
-    let transaction = builder.start().await?;
-    let (same, changed) = compare_all(&transaction, bound, attempts).await?;
-    let claims: Vec<Claim> = same.iter().map(OpenAttempt::claim).collect();
-    if !same.is_empty() {
-        delete(&transaction, &Bundle::new(bound, &same)?).await?;
+    let done = async {
+        // Repeatable read: a row that somebody changes between the hash and the removal makes the removal fail.
+        let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+        let transaction = builder.start().await?;
+        let (same, changed) = compare_all(engine, &transaction, bound, attempts).await?;
+        let claims: Vec<Claim> = same.iter().map(OpenAttempt::claim).collect();
+        if !same.is_empty() {
+            delete(&transaction, &engine.bundle(bound, &same)?).await?;
+        }
+        let removed = Tracking::removed(&transaction, bound.migration_id, &claims).await?;
+        if removed.len() != claims.len() {
+            // Somebody took one of them back meanwhile: nothing is removed, and the next pass sees who is left.
+            return Err(Error::Outrun);
+        }
+        transaction.commit().await?;
+        Ok((removed, changed))
     }
-    let removed = Tracking::removed(&transaction, bound.migration_id, &claims).await?;
-    if removed.len() != claims.len() {
-        // Somebody took one of them back meanwhile: nothing is removed, and the next pass sees who is left.
-        transaction.rollback().await?;
-        return Err(Error::Outrun);
+    .await;
+    if done.is_err() {
+        session.discard();
     }
-    transaction.commit().await?;
-    Ok((removed, changed))
+    done
 }
 
 async fn compare_all(
+    engine: &Engine,
     transaction: &Transaction<'_>,
     bound: &Bound,
     attempts: &[OpenAttempt],
 ) -> Result<(Vec<OpenAttempt>, Vec<OpenAttempt>), Error> {
-    let bundle = Bundle::new(bound, attempts)?;
+    let bundle = engine.bundle(bound, attempts)?;
+    scan::set_users(transaction, &bundle, Access::Writes).await?;
     let written = scan::read_back(transaction, &bundle).await?;
     let numbered = attempts.iter().cloned().enumerate();
     let (same, changed): (Vec<_>, Vec<_>) = numbered.partition(|(nth, attempt)| {
@@ -171,7 +183,7 @@ async fn compare_all(
 
 /// Deletes the bundle's rows, children first, and proves that none is left.
 pub(crate) async fn delete(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -> Result<(), Error> {
-    scan::set_users(transaction, &bundle.literal).await?;
+    scan::set_users(transaction, bundle, Access::Writes).await?;
     for entity in bundle.bound.plan.entities().iter().rev() {
         transaction.batch_execute(&entity.delete).await?;
     }
@@ -189,7 +201,7 @@ async fn refused(engine: &Engine, bound: &Bound, attempt: &OpenAttempt, kind: &s
         Ok(report) => reason::of_report("rollback", kind, &format!("{text}: {}", report.summary()), &report),
         Err(error) => reason::of_text("rollback", kind, &format!("{text} (no report: {error})")),
     };
-    engine.refuse(bound.plan.name(), attempt, reason).await
+    engine.end_failed(bound.plan.name(), attempt, reason).await
 }
 
 /// Lets users whose rows are removed back onto legacy, and closes their attempts.
@@ -202,7 +214,19 @@ pub(crate) async fn back_home(
     if gone.is_empty() {
         return Ok(Vec::new());
     }
-    engine.identity.release(migration, &identity_users(gone.iter().cloned())).await?;
-    let ended: Vec<Ended> = gone.iter().cloned().map(Ended::of).collect();
+    let done = engine.identity.release(migration, &identity_users(gone.iter().cloned())).await?;
+    let mut ended = Vec::with_capacity(gone.len());
+    for (claim, outcome) in gone.iter().zip(done.outcomes) {
+        match outcome {
+            Release::Released | Release::AlreadyLegacy => ended.push(Ended::of(claim.clone())),
+            // Nothing that this program does leads here; closed, it would be forgotten.
+            Release::NotOurs | Release::HomeIsNew => tracing::error!(
+                migration,
+                version = claim.version,
+                ?outcome,
+                "a user's rows are removed and Identity does not let the user back onto legacy"
+            ),
+        }
+    }
     Ok(engine.tracking.close(id, Closing::RolledBack, &ended).await?)
 }

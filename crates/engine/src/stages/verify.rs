@@ -4,9 +4,9 @@
 use handover_canonical::Digest;
 use handover_tracking::{Claim, OpenAttempt, OpenState};
 
-use super::{Outcomes, by_migration, due, splitting};
+use super::{Outcomes, by_migration, by_plan, splitting, standing};
 use crate::bound::Bound;
-use crate::bundle::{Bundle, Hashes};
+use crate::bundle::Hashes;
 use crate::{Engine, Error, Job, Outcome, StageName, Step, compare, position, reason, scan};
 
 /// The verify stage.
@@ -22,7 +22,7 @@ impl Step for Verify {
     }
 
     async fn run(&self, jobs: &[Job]) -> Vec<Outcome> {
-        by_migration(&self.0, jobs, |_, id, claims| stage(&self.0, id, claims)).await
+        by_migration(&self.0, jobs, |migration, id, claims| stage(&self.0, migration, id, claims)).await
     }
 
     async fn give_up(&self, job: &Job, reason: &str) -> Result<(), Error> {
@@ -30,9 +30,10 @@ impl Step for Verify {
     }
 }
 
-async fn stage(engine: &Engine, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
+async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
     let mut outcomes = Outcomes::new();
-    for (bound, attempts) in due(engine, id, &claims, OpenState::Verifying).await? {
+    let verifying = standing(engine, id, &claims, OpenState::Verifying).await?;
+    for (bound, attempts) in by_plan(engine, "verify", &migration, verifying, &mut outcomes).await {
         let work = |bundle| verify(engine, &bound, bundle);
         splitting(engine, "verify", &bound, attempts, &mut outcomes, work).await;
     }
@@ -44,7 +45,7 @@ async fn verify(
     bound: &Bound,
     attempts: Vec<OpenAttempt>,
 ) -> Result<Vec<(Claim, Outcome)>, Error> {
-    let bundle = Bundle::new(bound, &attempts)?;
+    let bundle = engine.bundle(bound, &attempts)?;
     let written = scan::destination(&engine.destination, &bundle).await?;
     let again = if engine.options.recheck_source {
         Some(scan::source(engine, &bundle, &position::take(&engine.primary).await?).await?)
@@ -114,9 +115,17 @@ pub(crate) async fn differences(
     attempt: &OpenAttempt,
 ) -> Result<compare::Report, Error> {
     let attempts = std::slice::from_ref(attempt);
-    let bundle = Bundle::new(bound, attempts)?;
+    let bundle = engine.bundle(bound, attempts)?;
     let (mut replica, mut destination) = (engine.replica.get().await?, engine.destination.get().await?);
-    let source = scan::snapshot(&mut replica).await?;
-    let target = scan::snapshot(&mut destination).await?;
-    compare::report(&source, &target, &bundle).await
+    let report = async {
+        let source = scan::snapshot(&mut replica).await?;
+        let target = scan::snapshot(&mut destination).await?;
+        compare::report(&source, &target, &bundle).await
+    }
+    .await;
+    if report.is_err() {
+        replica.discard();
+        destination.discard();
+    }
+    report
 }

@@ -24,6 +24,7 @@ mod presence;
 mod program;
 mod readiness;
 mod reconcile;
+mod service;
 mod settle;
 mod upkeep;
 mod vitals;
@@ -35,6 +36,7 @@ pub use lifecycle::Lifecycle;
 pub use limits::Limits;
 pub use line::Line;
 pub use program::{reconcile_main, reconcile_main_with, stage_main, stage_main_with};
+pub use service::identity_main;
 pub use vitals::Vitals;
 
 // For `main` of a worker, which depends on this crate alone.

@@ -49,6 +49,12 @@ const DIGESTS: &str = "handover_digests_compared_total";
 const MISMATCHES: &str = "handover_digest_mismatches_total";
 const MIRROR_FAILURES: &str = "handover_identity_mirror_failures_total";
 
+const DRAIN_SECONDS: &str = "handover_drain_seconds";
+const DRAIN_GATES: &str = "handover_drain_gates_total";
+const LOOK_UPS: &str = "handover_identity_look_ups_total";
+const REQUESTS: &str = "handover_identity_requests_total";
+const REQUEST_SECONDS: &str = "handover_identity_request_seconds";
+
 /// Every metric of every process.
 pub(crate) const ALL: &[Described] = &[
     (JOBS, Type::Counter, "stage, outcome", "jobs by how they ended"),
@@ -88,11 +94,17 @@ pub(crate) const ALL: &[Described] = &[
     (DIGESTS, Type::Counter, "", "users whose digests were compared"),
     (MISMATCHES, Type::Counter, "", "users whose digests differed"),
     (MIRROR_FAILURES, Type::Counter, "", "changes of Identity that the mirror was told later, by the outbox"),
+    (DRAIN_SECONDS, Type::Histogram, "", "time that a drain took"),
+    (DRAIN_GATES, Type::Counter, "outcome", "gates that drains waited for, by how each wait ended"),
+    (LOOK_UPS, Type::Counter, "source", "users looked up at Identity's service, by what answered"),
+    (REQUESTS, Type::Counter, "path, status", "requests to Identity's service"),
+    (REQUEST_SECONDS, Type::Histogram, "path", "time that a request to Identity's service took"),
 ];
 
 const SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0];
 const PAUSES: &[f64] =
     &[0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0];
+const ANSWERS: &[f64] = &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0];
 
 /// Starts recording. Histograms get buckets: without them they are summaries, which cannot be added up
@@ -103,6 +115,8 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Full(BATCH_JOBS.to_owned()), COUNTS)?
         .set_buckets_for_metric(Matcher::Full(BATCH_SECONDS.to_owned()), SECONDS)?
         .set_buckets_for_metric(Matcher::Full(DUTY_SECONDS.to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(DRAIN_SECONDS.to_owned()), PAUSES)?
+        .set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.to_owned()), ANSWERS)?
         .install_recorder()?;
     describe();
     Ok(handle)

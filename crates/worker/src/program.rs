@@ -48,7 +48,7 @@ pub fn stage_main_with(stage: StageName, transforms: Registry) -> ExitCode {
         StageName::Complete => ("handover-complete", "Lets verified users onto the new system"),
         StageName::Rollback => ("handover-rollback", "Takes completed users back to legacy"),
     };
-    run(program, about, async move |process| Box::pin(process.work(stage, transforms)).await)
+    run_process(program, about, async move |process| Box::pin(process.work(stage, transforms)).await)
 }
 
 /// The reconciler's program, with the stock transforms only.
@@ -60,24 +60,44 @@ pub fn reconcile_main() -> ExitCode {
 pub fn reconcile_main_with(transforms: Registry) -> ExitCode {
     let about =
         "Puts back what is missing, ends overdue pauses, and keeps queues and Identity's mirror right";
-    run("handover-reconcile", about, async move |process| Box::pin(process.reconcile(transforms)).await)
+    let program = "handover-reconcile";
+    run_process(program, about, async move |process| Box::pin(process.reconcile(transforms)).await)
 }
 
-/// Arguments, settings, logging, runtime; then `main`.
-fn run(
+fn run_process(
     program: &'static str,
     about: &'static str,
     main: impl AsyncFnOnce(Process) -> anyhow::Result<()>,
 ) -> ExitCode {
+    run(program, about, prepare, async move |process: Process, arguments: &Arguments| {
+        if arguments.check {
+            return Ok(process.check().await);
+        }
+        main(process).await.map(|()| Exit::Success)
+    })
+}
+
+/// Arguments, settings, what `prepare` makes of them, logging, runtime; then `main`.
+pub(crate) fn run<P>(
+    program: &'static str,
+    about: &'static str,
+    prepare: impl FnOnce(Settings) -> anyhow::Result<P>,
+    main: impl AsyncFnOnce(P, &Arguments) -> anyhow::Result<Exit>,
+) -> ExitCode {
     let arguments = Arguments::parse_for(program, about);
-    let process = match prepare(&arguments) {
-        Ok(process) => process,
+    let loaded = Settings::load(arguments.config.as_deref()).map_err(anyhow::Error::from);
+    let prepared = loaded.and_then(|settings| {
+        let log = settings.log;
+        Ok((prepare(settings)?, log))
+    });
+    let (prepared, log) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => {
             eprintln!("{program}: {error:#}");
             return Exit::Settings.into();
         }
     };
-    logging::init(process.settings.log);
+    logging::init(log);
     panic::install_hook();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -87,11 +107,8 @@ fn run(
         }
     };
     let exit = runtime.block_on(async {
-        if arguments.check {
-            return process.check().await;
-        }
-        match main(process).await {
-            Ok(()) => Exit::Success,
+        match main(prepared, &arguments).await {
+            Ok(exit) => exit,
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "cannot go on");
                 Exit::Internal
@@ -102,8 +119,7 @@ fn run(
     exit.into()
 }
 
-fn prepare(arguments: &Arguments) -> anyhow::Result<Process> {
-    let settings = Settings::load(arguments.config.as_deref())?;
+fn prepare(settings: Settings) -> anyhow::Result<Process> {
     settings.require(&Server::ALL)?;
     let databases = Databases::new(&settings)?;
     let line = connections::line(&settings)?;
@@ -177,14 +193,7 @@ impl Process {
         id: &WorkerId,
         vitals: Option<Arc<Vitals>>,
     ) -> anyhow::Result<SocketAddr> {
-        let tidied = metrics.clone();
-        tasks.spawn(async move {
-            let mut ticks = tokio::time::interval(METRICS_UPKEEP);
-            loop {
-                ticks.tick().await;
-                tidied.run_upkeep();
-            }
-        });
+        tend(tasks, metrics.clone());
         let readiness = Readiness::new(Arc::clone(&self.line), &self.databases.all(), vitals);
         let site = Site { metrics, token: self.settings.worker.token.clone(), readiness };
         let bind = self.settings.worker.http_bind;
@@ -199,15 +208,42 @@ impl Process {
     async fn check(&self) -> Exit {
         let readiness = Readiness::new(Arc::clone(&self.line), &self.databases.all(), None);
         let mut all_well = true;
-        let mut out = std::io::stdout().lock();
         for check in readiness.checks().await {
-            all_well &= check.problem.is_none();
-            let verdict = check.problem.unwrap_or_else(|| "ok".to_owned());
-            // Nobody may be reading any more; the exit code still tells.
-            let _unread = writeln!(out, "{}: {verdict}", check.name);
+            all_well &= verdict(check.name, check.problem.as_deref());
         }
         if all_well { Exit::Success } else { Exit::Unavailable }
     }
+}
+
+/// Lets the metrics' recorder tidy up from time to time.
+pub(crate) fn tend(tasks: &mut JoinSet<()>, metrics: PrometheusHandle) {
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(METRICS_UPKEEP);
+        loop {
+            ticks.tick().await;
+            metrics.run_upkeep();
+        }
+    });
+}
+
+/// Says how one server answered `--check`; whether it did.
+pub(crate) fn say<T, E: std::fmt::Display>(
+    name: &str,
+    answer: Result<Result<T, E>, tokio::time::error::Elapsed>,
+) -> bool {
+    let problem = match answer {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("no answer in time".to_owned()),
+    };
+    verdict(name, problem.as_deref())
+}
+
+fn verdict(name: &str, problem: Option<&str>) -> bool {
+    let well = problem.is_none();
+    // Nobody may be reading any more; the exit code still tells.
+    let _unread = writeln!(std::io::stdout(), "{name}: {}", problem.unwrap_or("ok"));
+    well
 }
 
 async fn drive<S: Step>(step: S, worker: Arc<Worker>) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use handover_tracking::ClashKind::{AlreadyHere, Duplicate, OtherCohort};
 use handover_tracking::{ClashKind, Error, Kind, Tracking};
 
 use crate::support::{Bench, named, users};
@@ -32,7 +33,6 @@ async fn every_line_that_adds_nobody_is_told_with_its_reason() {
     assert_eq!((report.added, report.duplicates, report.already_here, report.other_cohort), (2, 4, 1, 1));
     let clashes: Vec<(i64, &str, ClashKind, Option<&str>)> =
         report.clashes.iter().map(|c| (c.line, c.user.as_str(), c.kind, c.cohort.as_deref())).collect();
-    use ClashKind::{AlreadyHere, Duplicate, OtherCohort};
     assert_eq!(
         clashes,
         [

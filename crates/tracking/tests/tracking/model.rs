@@ -96,11 +96,12 @@ fn holds(step: Step, open: &OpenAttempt) -> bool {
     match step {
         // Admission is compared apart: it depends on the room.
         Step::Admit { .. } => false,
-        Step::Fence => open.state == S::Pausing || (open.state == S::RollingBack && !open.removed),
+        Step::Fence | Step::Requeue => {
+            open.state == S::Pausing || (open.state == S::RollingBack && !open.removed)
+        }
         Step::Copy => open.state == S::Copying,
         Step::Verify => open.state == S::Verifying,
         Step::Remove => open.state == S::RollingBack && !open.removed,
-        Step::Requeue => open.state == S::Pausing || (open.state == S::RollingBack && !open.removed),
         Step::Raise => !rollback,
         Step::Close(Closing::Completed) => open.state == S::Completing,
         Step::Close(Closing::Failed) => open.state == S::Failing && !rollback,

@@ -34,7 +34,7 @@ async fn users_who_are_retried_and_rolled_back_while_they_are_drawn_are_opened_o
             t.request_rollback(&cohort, None),
             t.draw(Kind::Rollback, 7),
         );
-        let (_, _, _) = (one.unwrap(), two.unwrap(), more.unwrap());
+        let _counts = (one.unwrap(), two.unwrap(), more.unwrap());
         let (moves, backs) =
             (crate::support::claims(&moves.unwrap()), crate::support::claims(&backs.unwrap()));
         bench.assert_sound("a round").await;
@@ -59,7 +59,9 @@ async fn holds_cancels_launches_and_draws_at_once_leave_nobody_behind() {
             async { if round % 4 == 1 { t.cancel(&cohort).await.map(|_| ()) } else { Ok(()) } },
             t.launch(&cohort, None),
         );
-        let (_, _, _) = (held.unwrap(), cancelled.unwrap(), launched.unwrap());
+        held.unwrap();
+        cancelled.unwrap();
+        launched.unwrap();
         bench.assert_sound("a round").await;
         let drawn = crate::support::claims(&[drawn.unwrap(), more.unwrap()].concat());
         // Those who were withdrawn meanwhile are stale by now.

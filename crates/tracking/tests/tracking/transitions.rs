@@ -73,7 +73,8 @@ async fn a_claim_of_another_version_user_or_migration_moves_nothing() {
         assert_eq!(bench.copied_in(2, std::slice::from_ref(&claim)).await.unwrap(), []);
         let open = bench.tracking.open_of(1, &claim.user).await.unwrap().unwrap();
         assert_eq!((open.state, open.version), (state, claim.version), "{name}");
-        assert_eq!(step(&bench, name, std::slice::from_ref(&claim)).await, [claim.clone()], "{name}");
+        let claims = std::slice::from_ref(&claim);
+        assert_eq!(step(&bench, name, claims).await, claims, "{name}");
     }
     assert!(bench.tracking.open_of(1, &claim.user).await.unwrap().is_none());
     bench.assert_sound("the way").await;
@@ -114,8 +115,9 @@ async fn a_raise_shuts_out_every_later_step_of_the_old_version_and_keeps_the_fir
         assert_eq!(open.reason.unwrap()["message"], "first");
         assert_eq!((open.attempt, open.observed.as_deref()), (claim.version, Some([1].as_slice())));
         bench.assert_sound("a raise").await;
-        assert_eq!(bench.close(Closing::Failed, std::slice::from_ref(&raised)).await, [raised.clone()]);
-        assert_eq!(bench.close(Closing::Failed, std::slice::from_ref(&raised)).await, []);
+        let raised = std::slice::from_ref(&raised);
+        assert_eq!(bench.close(Closing::Failed, raised).await, raised);
+        assert_eq!(bench.close(Closing::Failed, raised).await, []);
         assert!(!t.raise(1, &claim, to, &json!({}), None).await.unwrap(), "it has ended");
         let record = t.user(&claim.user).await.unwrap().remove(0);
         assert_eq!((record.state.as_str(), record.version), ("failed", to));
@@ -162,7 +164,11 @@ async fn a_copy_that_comes_after_a_raise_commits_nothing() {
     bench.bring(&drawn, OpenState::Copying).await;
     let (taken, other) = (&drawn[0], &drawn[1]);
     assert!(bench.tracking.raise(1, taken, taken.version + 1, &json!({}), None).await.unwrap());
-    assert_eq!(bench.copied(&drawn).await.unwrap(), [other.clone()], "the copy learns who still stands");
+    assert_eq!(
+        bench.copied(&drawn).await.unwrap(),
+        std::slice::from_ref(other),
+        "the copy learns who still stands"
+    );
     assert!(!bench.tracking.open_of(1, &taken.user).await.unwrap().unwrap().copied);
 }
 

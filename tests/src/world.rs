@@ -208,7 +208,8 @@ fn engine(sandbox: &Sandbox, database: &str, prefix: &str, setup: Setup) -> Resu
         Ok(Database::new(role, &url)?.pool(4))
     };
     let destination = pool("destination", Server::Destination)?;
-    let mirror = MirrorOptions { prefix: prefix.to_owned(), ..MirrorOptions::new(sandbox.redis_url().into()) };
+    let mirror =
+        MirrorOptions { prefix: prefix.to_owned(), ..MirrorOptions::new(sandbox.redis_url().into()) };
     let mirror = Mirror::new(&mirror)?;
     let identity = Identity::new(Truth::new(pool("identity", Server::Identity)?), mirror);
     Ok(Engine {
@@ -227,4 +228,59 @@ fn engine(sandbox: &Sandbox, database: &str, prefix: &str, setup: Setup) -> Resu
             recheck_source: true,
         },
     })
+}
+
+/// What the tests ask about users.
+impl World {
+    /// A user's state in a migration, as `status` and `user show` say it.
+    pub async fn state(&self, migration: &str, user: &str) -> Result<String> {
+        let records = self.engine.tracking.user(user).await?;
+        let record = records.into_iter().find(|record| record.migration == migration);
+        Ok(record.with_context(|| format!("user {user} is of no cohort"))?.state)
+    }
+
+    /// The reason that the user's last attempt was closed with.
+    pub async fn reason(&self, migration: &str, user: &str) -> Result<serde_json::Value> {
+        let records = self.engine.tracking.user(user).await?;
+        let record = records.into_iter().find(|record| record.migration == migration);
+        let attempt = record.and_then(|record| record.attempts.into_iter().next());
+        attempt.and_then(|attempt| attempt.reason).context("no reason was kept")
+    }
+
+    /// Where Identity's truth says that a user lives; an error while the user is paused.
+    pub async fn home(&self, migration: &str, user: &str) -> Result<handover_identity::State> {
+        let records = self.engine.identity.get(&[user.to_owned()]).await?;
+        ensure!(!records[0].is_paused(), "user {user} is paused");
+        Ok(records[0].state(migration))
+    }
+
+    /// Runs statements on one of the servers.
+    pub async fn sql(&self, server: Server, sql: &str) -> Result<()> {
+        Ok(self.client(server).await?.batch_execute(sql).await?)
+    }
+
+    /// The one number that a query returns.
+    pub async fn number(&self, server: Server, sql: &str) -> Result<i64> {
+        Ok(self.client(server).await?.query_one(sql, &[]).await?.get(0))
+    }
+
+    /// How many reminders of a user the destination holds.
+    pub async fn moved_reminders(&self, user: &str) -> Result<i64> {
+        let sql = format!("SELECT count(*) FROM reminders.reminder WHERE owner_id = {user}");
+        self.number(Server::Destination, &sql).await
+    }
+
+    /// Gives a user who has none an account and so many reminders in legacy.
+    pub async fn add_legacy_user(&self, user: u64, reminders: u64) -> Result<()> {
+        let sql = format!(
+            "INSERT INTO shop.auth_user (id, password, is_superuser, username, email, is_active, date_joined)
+                VALUES ({user}, '!', false, 'test-{user}', 'test-{user}@example.org', true, '2020-01-01');
+             INSERT INTO shop.invoice (id, owner_id, number, customer_name, status, total, issued_on, created_at)
+                VALUES ({user}, {user}, 'T-{user}', 'Test', 1, 10, '2020-01-01', '2020-01-01');
+             INSERT INTO shop.invoice_reminder (id, invoice_id, kind, days_offset, zone, subject, body, created_at, modified_at)
+                SELECT {user} * 1000000 + n, {user}, n % 3, n, 'Europe/Berlin', 'subject ' || n, 'body ' || n,
+                       '2020-01-01', '2020-01-02' FROM generate_series(1, {reminders}) n"
+        );
+        self.sql(Server::Legacy, &sql).await
+    }
 }

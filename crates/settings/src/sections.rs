@@ -148,7 +148,7 @@ pub struct Pause {
     /// How long a user may be paused before the reconciler takes the attempt back.
     #[serde(with = "humantime_serde")]
     pub max_pause: Duration,
-    /// Fixed wait between a pause and the fence position, for what is in flight.
+    /// Shortest wait between a pause and the fence position, for those who ask Identity without being members.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
     /// Jobs that may wait in the pause queue; the others wait in tracking.

@@ -65,7 +65,9 @@ where
     }
     for (migration, mut claims) in groups {
         // In one order everywhere, so that two batches that share users do not wait for each other in a circle.
-        claims.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+        claims.sort_unstable_by(|a, b| (&a.user, a.version).cmp(&(&b.user, b.version)));
+        // A job that was queued twice can be claimed twice at once; an attempt stands in a bundle once.
+        claims.dedup();
         match migration_id(engine, migration).await {
             // A job of a migration that nobody registered was never ours.
             Ok(None) => {}

@@ -62,7 +62,11 @@ async fn copy(
             Ok(Transfer::Outrun(held)) => held,
             Err(error) => return told(engine, bound, &attempts, error).await,
         };
+        let before = attempts.len();
         attempts.retain(|attempt| held.contains(&attempt.claim()));
+        if attempts.len() == before {
+            return Err(Error::Outrun);
+        }
     }
     Ok(Vec::new())
 }

@@ -1,8 +1,8 @@
 //! Rollback: pauses, and behind a fresh fence proves that neither side has changed since `completed`; then
 //! removes at the destination, in the transaction that hashed it, and lets the user back onto legacy.
 
-use handover_identity::{BeginRollback, Release};
 use handover_identity::Mirrored;
+use handover_identity::{BeginRollback, Release};
 use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt, Tracking};
 use serde_json::Value;
 use tokio_postgres::{IsolationLevel, Transaction};

@@ -39,6 +39,26 @@ async fn a_user_with_very_many_rows_is_set_apart_and_nobody_fails() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_stands_in_a_batch_twice_is_done_once() -> Result<()> {
+    let world = World::new(Setup { users: 2, ..Setup::default() }).await?;
+    let cohort = world.launched(2).await?;
+    let drawn = world.drawn(Kind::Move).await?;
+    let jobs = [drawn[0].clone(), drawn[1].clone(), drawn[0].clone()];
+    let steps = [StageName::Pause, StageName::Copy, StageName::Verify, StageName::Complete];
+    let next = [StageName::Copy, StageName::Verify, StageName::Complete].map(Outcome::Advance);
+    for (stage, then) in steps.into_iter().zip(next.into_iter().chain([Outcome::Finished])) {
+        let done = tokio::time::timeout(Duration::from_mins(1), run(&world.engine, stage, &jobs)).await?;
+        assert_eq!(done, [then.clone(), then, Outcome::Stale], "{stage}");
+    }
+    world.engine.tracking.request_rollback(&cohort, None).await?;
+    let drawn = world.drawn(Kind::Rollback).await?;
+    let jobs = [drawn[0].clone(), drawn[1].clone(), drawn[0].clone()];
+    let done = run(&world.engine, StageName::Rollback, &jobs).await;
+    assert_eq!(done, [Outcome::Finished, Outcome::Finished, Outcome::Stale]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_users_rows_may_take_longer_than_a_statement_may_otherwise() -> Result<()> {
     let timeouts = Timeouts { statement: Duration::from_millis(400), ..Timeouts::default() };
     let world = World::new(Setup { users: 1, rows: 12, timeouts, ..Setup::default() }).await?;

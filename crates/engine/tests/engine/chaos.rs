@@ -9,9 +9,9 @@ use handover_tracking::{CohortInfo, Kind, RetryOf};
 
 use crate::world::{Setup, World, run};
 
-const USERS: u64 = 8;
-const WORKERS: u64 = 3;
-const ROUNDS: usize = 12;
+const USERS: u64 = 12;
+const WORKERS: u64 = 4;
+const ROUNDS: usize = 30;
 
 /// Works as several workers would whose jobs come twice, late and in any order.
 async fn work(engine: Engine, cohort: CohortInfo, seed: u64) -> Result<()> {
@@ -54,7 +54,7 @@ async fn the_count_of_paused_users_never_drifts_and_every_user_is_whole_at_home(
     for worker in workers {
         worker.await??;
     }
-    quiet(&world, &cohort).await?;
+    Box::pin(quiet(&world, &cohort)).await?;
     assert_eq!(world.counted().await?, 0);
     let admitted = "SELECT count(*) FROM handover.open_attempt";
     assert_eq!(world.number(Server::Destination, admitted).await?, 0);
@@ -74,7 +74,7 @@ async fn the_count_of_paused_users_never_drifts_and_every_user_is_whole_at_home(
 /// Carries everything to its end: what moves is ended by the impatient reconciler or by the stages.
 async fn quiet(world: &World, cohort: &CohortInfo) -> Result<()> {
     let mut patient = world.another()?;
-    patient.options.max_pause = Duration::from_secs(60);
+    patient.options.max_pause = Duration::from_mins(1);
     world.engine.tracking.release(cohort).await?;
     let work = async {
         loop {
@@ -93,5 +93,5 @@ async fn quiet(world: &World, cohort: &CohortInfo) -> Result<()> {
             patient.settle().await?;
         }
     };
-    tokio::time::timeout(Duration::from_secs(240), work).await?
+    tokio::time::timeout(Duration::from_mins(4), work).await?
 }

@@ -43,7 +43,7 @@ async fn two_take_backs_at_once_end_each_attempt_once() -> Result<()> {
     let jobs = world.drawn(Kind::Move).await?;
     // Paused and copied by a process that is patient.
     let mut patient = world.another()?;
-    patient.options.max_pause = Duration::from_secs(60);
+    patient.options.max_pause = Duration::from_mins(1);
     for stage in TO_VERIFY {
         run(&patient, *stage, &jobs).await;
     }
@@ -68,7 +68,7 @@ async fn a_removal_that_the_destination_refuses_leaves_the_rows_and_ends_the_pau
     world.launched(2).await?;
     let jobs = world.drawn(Kind::Move).await?;
     let mut patient = world.another()?;
-    patient.options.max_pause = Duration::from_secs(60);
+    patient.options.max_pause = Duration::from_mins(1);
     for stage in TO_VERIFY {
         run(&patient, *stage, &jobs).await;
     }
@@ -88,11 +88,11 @@ async fn a_removal_that_the_destination_refuses_leaves_the_rows_and_ends_the_pau
 async fn a_removal_that_never_gets_its_locks_is_given_up_and_the_pause_ends() -> Result<()> {
     let timeouts = Timeouts { lock: Duration::from_millis(100), ..Timeouts::default() };
     let max_pause = Duration::from_millis(500);
-    let world = World::new(Setup { timeouts, max_pause, ..Setup::default() }).await?;
+    let world = World::new(Setup { max_pause, timeouts, ..Setup::default() }).await?;
     world.launched(1).await?;
     let jobs = world.drawn(Kind::Move).await?;
     let mut patient = world.another()?;
-    patient.options.max_pause = Duration::from_secs(60);
+    patient.options.max_pause = Duration::from_mins(1);
     for stage in TO_VERIFY {
         run(&patient, *stage, &jobs).await;
     }

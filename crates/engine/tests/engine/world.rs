@@ -44,7 +44,7 @@ impl Default for Setup {
             users: 3,
             rows: 3,
             max_paused: 100,
-            max_pause: Duration::from_secs(60),
+            max_pause: Duration::from_mins(1),
             timeouts: Timeouts::default(),
         }
     }
@@ -77,7 +77,7 @@ impl World {
         let urls =
             [url(Server::Legacy)?, url(Server::Replica)?, url(Server::Destination)?, url(Server::Identity)?];
         example::install(&urls[0], &urls[2]).await?;
-        let shape = Shape { rows_per_user: Some(setup.rows), ..Shape::default() };
+        let shape = Shape { rows_per_user: Some(setup.rows) };
         example::generate(&urls[0], setup.users, 7, shape).await?;
         let redis = sandbox.redis_url();
         let engine = engine(&urls, &redis, &database, setup)?;

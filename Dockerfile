@@ -2,7 +2,7 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY . .
-# The workspace's default members are the command line and the workers.
+# The workspace's default members are the command line and everything in workers/.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked && \
@@ -13,7 +13,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         target/release/handover-verify \
         target/release/handover-complete \
         target/release/handover-rollback \
-        target/release/handover-reconcile
+        target/release/handover-reconcile \
+        target/release/handover-identity
 
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008

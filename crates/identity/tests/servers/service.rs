@@ -124,9 +124,10 @@ async fn believe(stage: &Stage) {
 
 async fn until_field_is(stage: &Stage, field: &str, text: &str) {
     let begun = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
     while stage.field(field).await.as_deref() != Some(text) {
         assert!(begun.elapsed() < LONG, "the field {field} never became {text}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        ticks.tick().await;
     }
 }
 

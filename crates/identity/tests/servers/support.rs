@@ -190,8 +190,9 @@ impl OwnRedis {
             .stdout(std::process::Stdio::null())
             .spawn()
             .expect("redis-server is installed");
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(5));
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            ticks.tick().await;
         }
         Self { child, port }
     }

@@ -1,4 +1,4 @@
-//! Many workers at once, on the same jobs, with a reconciler that is far too impatient.
+//! Many workers at once, on the same jobs, some of them killed, with a reconciler that is far too impatient.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const USERS: u64 = 12;
 const WORKERS: u64 = 4;
 const ROUNDS: usize = 30;
 
-/// Works as several workers would whose jobs come twice, late and in any order.
+/// Works as several workers would whose jobs come twice, late and in any order, and who die in the middle.
 async fn work(engine: Engine, cohort: CohortInfo, seed: u64) -> Result<()> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut remembered: Vec<(StageName, Job)> = Vec::new();
@@ -38,7 +38,13 @@ async fn work(engine: Engine, cohort: CohortInfo, seed: u64) -> Result<()> {
         let due = remembered.iter().filter(|(due, _)| *due == stage);
         let mut jobs: Vec<Job> = due.map(|(_, job)| job.clone()).collect();
         jobs.truncate(6);
-        run(&engine, stage, &jobs).await;
+        if rng.bool() {
+            // Killed somewhere between two writes.
+            let life = Duration::from_millis(rng.u64(1..25));
+            drop(tokio::time::timeout(life, run(&engine, stage, &jobs)).await);
+        } else {
+            run(&engine, stage, &jobs).await;
+        }
     }
     Ok(())
 }

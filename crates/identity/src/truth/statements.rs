@@ -145,6 +145,10 @@ pub(super) const ENROLL: &str = concat!(
     ", true AS changed, (SELECT id FROM noted) AS outbox FROM changed"
 );
 
+/// Looks rows up one by one, until the transaction's end.
+pub(super) const BY_INDEX: &str =
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
 /// Those of the users $2 who signed up on the new system in the migration $1.
 pub(super) const BORN: &str = "SELECT user_key FROM unnest($2::text[]) AS i (wanted)
     CROSS JOIN LATERAL (

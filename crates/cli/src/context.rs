@@ -21,6 +21,9 @@ use crate::output::Output;
 /// can interrupt it.
 const STATEMENT: Duration = Duration::from_mins(10);
 
+/// The longest wait for a lock: a worker gives up sooner and comes again, which a command does not.
+const LOCK: Duration = Duration::from_secs(30);
+
 /// What every command has.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
@@ -42,7 +45,7 @@ impl Context {
         let timeouts = Timeouts {
             connect: postgres.connect_timeout,
             statement: postgres.statement_timeout.max(STATEMENT),
-            lock: postgres.lock_timeout,
+            lock: postgres.lock_timeout.max(LOCK),
             idle_in_transaction: postgres.idle_in_transaction_timeout,
         };
         Ok(connections::database(&self.settings, server)?.with_timeouts(timeouts))

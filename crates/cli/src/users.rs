@@ -109,9 +109,9 @@ impl UserArgs {
     }
 }
 
-/// That a command was given no users.
-pub(crate) fn nobody() -> anyhow::Error {
-    stop(Exit::Usage, "nobody was named: give users, or --file")
+/// That a command was given no users, with the ways to name some.
+pub(crate) fn nobody(ways: &str) -> anyhow::Error {
+    stop(Exit::Usage, format!("nobody was named: give {ways}"))
 }
 
 impl Lines {

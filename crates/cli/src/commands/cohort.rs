@@ -78,7 +78,7 @@ struct Added {
 
 async fn add(context: &Context, cohort: &str, users: &UserArgs) -> Result<Exit> {
     if users.is_empty() {
-        return Err(nobody());
+        return Err(nobody("users, or --file"));
     }
     let tracking = context.tracking()?;
     let cohort = tracking.cohort(cohort).await?;
@@ -188,7 +188,7 @@ fn place(line: i64) -> String {
 
 async fn remove(context: &Context, cohort: &str, users: &UserArgs) -> Result<Exit> {
     if users.is_empty() {
-        return Err(nobody());
+        return Err(nobody("users, or --file"));
     }
     let tracking = context.tracking()?;
     let cohort = tracking.cohort(cohort).await?;

@@ -122,8 +122,10 @@ pub(crate) async fn retry(context: &Context, args: &RetryArgs) -> Result<Exit> {
     };
     let retried = Retried { cohort: cohort.name.clone(), queued, left_out };
     context.output.result(&retried, || {
+        let has = if args.rolled_back { "was rolled back" } else { "has failed" };
         let first = match queued {
-            0 => format!("nobody to retry: no such user of {} is {}", cohort.name, state.replace('_', " ")),
+            0 if retried.left_out.is_empty() => format!("nobody to retry: no user of {} {has}", cohort.name),
+            0 => "nobody to retry".to_owned(),
             _ => format!("{} of {} queued again", users(queued), cohort.name),
         };
         first + &named::text(&cohort, &retried.left_out)

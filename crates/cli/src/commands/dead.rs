@@ -104,6 +104,9 @@ async fn retry(context: &Context, stage: StageName) -> Result<Exit> {
     done.jobs_queued_again = queues.dead_requeue(stage.as_str(), &again).await?;
     done.users_queued_again = queues.dead_drop(stage.as_str(), &settled).await?;
     context.output.result(&done, || {
+        if fates.is_empty() && done.left == 0 {
+            return format!("no job of {stage} was given up");
+        }
         let (users, jobs) =
             (count(done.users_queued_again, "user"), count(done.jobs_queued_again, "job"));
         let left = match done.left {
@@ -173,6 +176,9 @@ async fn drop_all(context: &Context, stage: StageName) -> Result<Exit> {
         dropped += taken;
     }
     let value = serde_json::json!({ "stage": stage.as_str(), "dropped": dropped });
-    context.output.result(&value, || format!("{} of {stage} forgotten", count(dropped, "job")))?;
+    context.output.result(&value, || match dropped {
+        0 => format!("no job of {stage} was given up"),
+        _ => format!("{} of {stage} forgotten", count(dropped, "job")),
+    })?;
     Ok(Exit::Done)
 }

@@ -98,7 +98,7 @@ fn verdict(report: &Report) -> Exit {
 
 /// Progress is no result: it goes to standard error.
 fn say(text: &str) {
-    eprintln!("{text}");
+    output::say(text);
 }
 
 /// The settings by which the tool and the workers reach the sandbox. What the environment says of anything else
@@ -180,7 +180,12 @@ async fn roll_back(
 }
 
 fn keep(sandbox: Sandbox, workers: Workers) -> Result<()> {
+    let file = processes::write_environment(&sandbox)?;
     say(&processes::look_around(&sandbox));
+    say(&format!(
+        "\nthe settings for `handover` and the workers, and URLs for psql and redis-cli:\n  . {}",
+        file.display()
+    ));
     workers.detach();
     let kept = sandbox.keep().context("failed to leave the servers running")?;
     say(&format!("\nservers and workers go on running; this ends them and removes all:\n  {}", kept.stop));

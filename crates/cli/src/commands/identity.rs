@@ -4,7 +4,7 @@ use anyhow::Result;
 use handover_identity::{DifferenceKind, Enroll, Mirrored};
 use serde_json::{Value, json};
 
-use super::user::{NO_ROW, states};
+use super::user::{in_words, states};
 use crate::args::IdentityCommand;
 use crate::context::Context;
 use crate::exit::{Exit, stop};
@@ -37,7 +37,7 @@ async fn get(context: &Context, user: &str) -> Result<Exit> {
         Err(error) => (Value::Null, format!("no answer: {error}")),
     };
     let value = json!({ "user": user[0], "truth": states(&record), "mirror": mirror.0 });
-    let truth = if record.is_known() { record.snapshot().text } else { NO_ROW.to_owned() };
+    let truth = in_words(&record);
     context.output.result(&value, || format!("user {}\ntruth:  {truth}\nmirror: {}", user[0], mirror.1))?;
     Ok(Exit::Done)
 }

@@ -196,10 +196,9 @@ fn plan_text(plan: &Plan) -> String {
         let dropped = entity.dropped.iter();
         lines.extend(dropped.map(|(condition, reason)| format!("  dropped where {condition}: {reason}")));
     }
-    for table in plan.legacy() {
-        if let Some(reason) = &table.ignore_table {
-            lines.push(format!("\n{} stays: {reason}", table.table.plain()));
-        }
-    }
-    lines.join("\n")
+    let stays = plan.legacy().iter().filter_map(|table| Some((table, table.ignore_table.as_ref()?)));
+    let stays = stays.map(|(table, reason)| format!("{} stays: {reason}", table.table.plain()));
+    lines.push(String::new());
+    lines.extend(stays);
+    lines.join("\n").trim_end().to_owned()
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use handover_tracking::{CohortInfo, Tracking};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::args::RollbackArgs;
+use crate::commands::demo::bars::style;
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -49,7 +50,7 @@ struct End {
 
 pub(crate) async fn run(context: &Context, args: &RollbackArgs) -> Result<Exit> {
     if args.users.is_empty() && !args.all {
-        return Err(nobody());
+        return Err(nobody("users, --file, or --all"));
     }
     let tracking = context.tracking()?;
     let cohort = tracking.cohort(&args.cohort).await?;
@@ -115,17 +116,16 @@ fn bar(context: &Context, users: i64) -> ProgressBar {
     if context.output.is_json() {
         return ProgressBar::hidden();
     }
-    let style = "{prefix:>9} {bar:40.cyan/dim} {pos:>8}/{len} {per_sec:>14} {eta:>5}";
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(users.max(0) as u64).with_style(style).with_prefix("rollback")
+    ProgressBar::new(users.max(0) as u64).with_style(style()).with_prefix("rollback")
 }
 
 fn text(cohort: &CohortInfo, done: &Requested) -> String {
     let many = count(done.many as usize, "rollback");
     let first = match &done.end {
-        None if done.many == 0 => {
-            format!("nobody to roll back: no such user of {} is completed", cohort.name)
+        None if done.many == 0 && done.left_out.is_empty() => {
+            format!("nobody to roll back: no user of {} is completed", cohort.name)
         }
+        None if done.many == 0 => "nobody to roll back".to_owned(),
         None => format!("{many} asked for; `handover status {} --watch` shows how they fare", cohort.name),
         Some(end) => ended(end),
     };

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use handover_identity::Record;
 use handover_tracking::{AttemptRecord, OpenRecord, UserRecord};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::UserCommand;
@@ -10,10 +11,23 @@ use crate::context::Context;
 use crate::exit::{Exit, stop};
 
 /// What a user without a row in Identity is.
-pub(crate) const NO_ROW: &str = "no row: on legacy everywhere";
+const NO_ROW: &str = "no row: on legacy everywhere";
+
+/// The kind of attempt that copies; a rollback's record carries the time of the copy that it undid.
+const MOVE: &str = "move";
 
 /// How many rows that differ are listed; `--json` shows all that were kept.
 const LISTED: usize = 10;
+
+/// A user as `--json` shows them.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    user: &'a str,
+    /// None where Identity has no row: on legacy everywhere.
+    identity: Option<Value>,
+    /// One for each migration whose cohorts hold the user.
+    migrations: &'a [UserRecord],
+}
 
 pub(crate) async fn run(context: &Context, command: UserCommand) -> Result<Exit> {
     let UserCommand::Show { user } = command;
@@ -26,9 +40,18 @@ pub(crate) async fn run(context: &Context, command: UserCommand) -> Result<Exit>
         let text = format!("user {user} is of no cohort, and Identity has {NO_ROW}");
         return Err(stop(Exit::NotFound, text));
     }
-    let value = json!({ "user": user, "identity": known.map(states), "migrations": records });
-    context.output.result(&value, || text(&user, known, &records))?;
+    let shown = Shown { user: &user, identity: known.map(states), migrations: &records };
+    context.output.result(&shown, || text(&user, known, &records))?;
     Ok(Exit::Done)
+}
+
+/// What Identity knows of a user, as the mirror spells it.
+pub(crate) fn in_words(record: &Record) -> String {
+    match (record.is_known(), record.states().is_empty()) {
+        (false, _) => NO_ROW.to_owned(),
+        (true, true) => format!("{} (on legacy everywhere)", record.snapshot().text),
+        (true, false) => record.snapshot().text,
+    }
 }
 
 /// What Identity knows of a user, as JSON.
@@ -39,7 +62,7 @@ pub(crate) fn states(record: &Record) -> Value {
 }
 
 fn text(user: &str, identity: Option<&Record>, records: &[UserRecord]) -> String {
-    let known = identity.map_or_else(|| NO_ROW.to_owned(), |record| record.snapshot().text);
+    let known = identity.map_or_else(|| NO_ROW.to_owned(), in_words);
     let mut lines = vec![format!("user {user}"), format!("identity: {known}")];
     for record in records {
         let UserRecord { migration, cohort, version, .. } = record;
@@ -58,7 +81,7 @@ fn open_lines(open: &OpenRecord) -> Vec<String> {
     let times = [
         ("queued", Some(&open.queued_at)),
         ("admitted", open.admitted_at.as_ref()),
-        ("copied", open.copied_at.as_ref()),
+        ("copied", open.copied_at.as_ref().filter(|_| open.kind == MOVE)),
         ("verified", open.verified_at.as_ref()),
     ];
     let reason = open.reason.iter().flat_map(reason_lines);
@@ -72,7 +95,7 @@ fn attempt_lines(attempt: &AttemptRecord) -> Vec<String> {
     let times = [
         ("queued", Some(&attempt.queued_at)),
         ("paused", attempt.paused_at.as_ref()),
-        ("copied", attempt.copied_at.as_ref()),
+        ("copied", attempt.copied_at.as_ref().filter(|_| attempt.kind == MOVE)),
         ("verified", attempt.verified_at.as_ref()),
         ("unpaused", attempt.unpaused_at.as_ref()),
         ("ended", Some(&attempt.ended_at)),

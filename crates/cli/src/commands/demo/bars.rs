@@ -4,7 +4,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use handover_tracking::{Status, StatusCounts};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::output;
 
 /// How often a line is printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -23,13 +25,8 @@ impl Bars {
     pub(crate) fn new(quiet: bool) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         let plain = !console::user_attended_stderr();
-        let stages = ["pause", "copy", "verify", "complete"].map(|stage| {
-            let bar = all.add(ProgressBar::new(0)).with_prefix(stage);
-            let template = "{prefix:>9} {bar:40.cyan/dim} {pos:>8}/{len} {per_sec:>14} {eta:>5} {msg}";
-            bar.with_style(
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-            )
-        });
+        let stages = ["pause", "copy", "verify", "complete"]
+            .map(|stage| all.add(ProgressBar::new(0)).with_prefix(stage).with_style(style()));
         Self { all, stages, plain, quiet, last_line: Mutex::new(None) }
     }
 
@@ -59,21 +56,34 @@ impl Bars {
         }
         *last = Some(Instant::now());
         let rate: f64 = statuses.iter().map(|status| status.users_per_second).sum();
-        eprintln!(
+        output::say(&format!(
             "{} queued, {} paused, {} completed, {} failed, {} rolled back; {rate:.0} users/s",
             users.queued,
             users.paused(),
             users.completed,
             users.failed,
             users.rolled_back
-        );
+        ));
     }
 
-    /// Takes the bars away.
+    /// Takes the bars away; what is printed next stands in their place.
     pub(crate) fn clear(&self) {
+        // Each by itself: one that is not finished is drawn once more when it is dropped.
+        self.stages.iter().for_each(ProgressBar::finish_and_clear);
         // A terminal that cannot be cleared shows the bars for longer.
         let _ = self.all.clear();
     }
+}
+
+/// A bar as wide as the terminal leaves room for, with users passed, rate, time left and users inside.
+pub(crate) fn style() -> ProgressStyle {
+    let template = "{prefix:>9} {wide_bar:.cyan/dim} {pos:>7}/{len} {rate:>8} {eta:>4} {msg}";
+    let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        // A bar without its rate is no reason to stop.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("rate", rate)
 }
 
 fn sum(statuses: &[Status]) -> StatusCounts {

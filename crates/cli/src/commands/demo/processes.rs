@@ -39,6 +39,29 @@ pub(crate) fn environment(sandbox: &Sandbox) -> Vec<(String, String)> {
     variables
 }
 
+/// Writes the settings as a file for a shell to read, with shorter names for psql and redis-cli.
+pub(crate) fn write_environment(sandbox: &Sandbox) -> Result<PathBuf> {
+    let short = [
+        ("PRIMARY_URL", sandbox.legacy_url()),
+        ("REPLICA_URL", sandbox.replica_url()),
+        ("DESTINATION_URL", sandbox.destination_url()),
+        ("IDENTITY_URL", sandbox.identity_url()),
+        ("REDIS_URL", sandbox.redis_url()),
+    ];
+    let short = short.map(|(name, value)| (name.to_owned(), value));
+    let lines = environment(sandbox).into_iter().chain(short);
+    let lines: Vec<String> =
+        lines.map(|(name, value)| format!("export {name}={}\n", quoted(&value))).collect();
+    let file = sandbox.root().join("env.sh");
+    std::fs::write(&file, lines.concat()).with_context(|| format!("failed to write {}", file.display()))?;
+    Ok(file)
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 impl Workers {
     /// Starts them; each logs into the sandbox's folder.
     pub(crate) fn start(sandbox: &Sandbox) -> Result<Self> {
@@ -112,4 +135,14 @@ pub(crate) fn look_around(sandbox: &Sandbox) -> String {
          logs: {}",
         sandbox.root().display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_one_word_to_a_shell() {
+        assert_eq!(quoted("a b'c$d"), r"'a b'\''c$d'");
+    }
 }

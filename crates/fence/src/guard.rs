@@ -49,6 +49,9 @@ pub(crate) struct Pair {
     pub(crate) there: (String, Stored),
 }
 
+/// Columns with their types.
+pub(crate) type Columns = BTreeMap<String, Stored>;
+
 /// A table that carries the fence.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -61,7 +64,7 @@ pub(crate) struct Guard {
     /// The column that holds the key, at the end of the way.
     pub(crate) user: (String, Stored),
     /// Columns that say whose rows there are, here and in the tables below.
-    pub(crate) structural: BTreeSet<String>,
+    pub(crate) structural: Columns,
     /// Tables that hang from this one: table, and pairs of their column and this one's.
     pub(crate) children: Vec<(QualifiedName, Vec<Pair>)>,
     pub(crate) family: Vec<Member>,
@@ -156,6 +159,12 @@ impl<'p> Read<'p> {
         structural
     }
 
+    /// The structural columns with their types.
+    fn typed(&self, said: &LegacyTable) -> Result<Columns, Error> {
+        let columns = self.structural(said).into_iter();
+        columns.map(|name| Ok((name.clone(), self.column(&said.table, &name)?))).collect()
+    }
+
     fn guard(&self, said: &LegacyTable, role: Role) -> Result<Guard, Error> {
         let (mut links, mut at) = (Vec::new(), said);
         let user = loop {
@@ -187,7 +196,7 @@ impl<'p> Read<'p> {
             role,
             links,
             user,
-            structural: self.structural(said),
+            structural: self.typed(said)?,
             children,
             family: self.tables[&said.table].family.clone(),
         })

@@ -29,23 +29,24 @@ fn family(stored: &Stored) -> Family {
 pub(crate) fn of_user(at: &str, stored: &Stored, key: KeyType) -> Option<String> {
     let text = match (key, family(stored)) {
         (KeyType::Text, _) | (KeyType::Int8, Family::Int) | (KeyType::Uuid, Family::Uuid) => {
-            format!("({at})::text")
+            format!("({at})::pg_catalog.text")
         }
-        (KeyType::Int8, Family::Numeric) => format!("trim_scale({at})::text"),
-        (KeyType::Int8, Family::Text) => format!(
-            "(CASE WHEN ({at})::text ~ '^\\s*[+-]?[0-9]{{1,18}}\\s*$' THEN ({at})::text::int8::text \
-             ELSE ({at})::text END)"
-        ),
+        (KeyType::Int8, Family::Numeric) => format!("pg_catalog.trim_scale({at})::pg_catalog.text"),
+        (KeyType::Int8, Family::Text) => {
+            let text = format!("({at})::pg_catalog.text");
+            let is_number = format!("{text} OPERATOR(pg_catalog.~) '^\\s*[+-]?[0-9]{{1,18}}\\s*$'");
+            format!("(CASE WHEN {is_number} THEN {text}::pg_catalog.int8::pg_catalog.text ELSE {text} END)")
+        }
         (KeyType::Uuid, Family::Text) => {
-            let digits = format!("translate(lower(({at})::text), '{{}}- ', '')");
-            format!(
-                "(CASE WHEN {digits} ~ '^[0-9a-f]{{32}}$' THEN {digits}::uuid::text ELSE ({at})::text END)"
-            )
+            let text = format!("({at})::pg_catalog.text");
+            let digits = format!("pg_catalog.translate(pg_catalog.lower({text}), '{{}}- ', '')");
+            let is_uuid = format!("{digits} OPERATOR(pg_catalog.~) '^[0-9a-f]{{32}}$'");
+            format!("(CASE WHEN {is_uuid} THEN {digits}::pg_catalog.uuid::pg_catalog.text ELSE {text} END)")
         }
         (KeyType::Int8, Family::Uuid | Family::Other)
         | (KeyType::Uuid, Family::Int | Family::Numeric | Family::Other) => return None,
     };
-    Some(format!("({text} COLLATE \"C\")"))
+    Some(format!("({text} COLLATE pg_catalog.\"C\")"))
 }
 
 /// `left = right`, by the types' own operator where they are of a kind and as texts where they are not.
@@ -59,9 +60,14 @@ pub(crate) fn equal(left: (&str, &Stored), right: (&str, &Stored)) -> String {
     let kinds = (family(of_a), family(of_b));
     let is_citext = of_a.name == "citext" || of_b.name == "citext";
     match kinds {
-        (Family::Int | Family::Numeric, Family::Int | Family::Numeric) => format!("{a} = {b}"),
-        (Family::Text, Family::Text) if !is_citext => format!("{a} = {b}"),
-        _ => format!("({a})::text COLLATE \"C\" = ({b})::text COLLATE \"C\""),
+        (Family::Int | Family::Numeric, Family::Int | Family::Numeric) => {
+            format!("{a} OPERATOR(pg_catalog.=) {b}")
+        }
+        (Family::Text, Family::Text) if !is_citext => format!("{a} OPERATOR(pg_catalog.=) {b}"),
+        _ => format!(
+            "({a})::pg_catalog.text COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) \
+             ({b})::pg_catalog.text COLLATE pg_catalog.\"C\""
+        ),
     }
 }
 
@@ -83,8 +89,8 @@ mod tests {
     #[test]
     fn columns_of_different_kinds_are_compared_as_texts() {
         let sql = equal(("a.x", &stored("int8")), ("b.y", &stored("text")));
-        assert!(sql.contains("(a.x)::text"), "{sql}");
+        assert!(sql.contains("(a.x)::pg_catalog.text"), "{sql}");
         let sql = equal(("a.x", &stored("int4")), ("b.y", &stored("int8")));
-        assert_eq!(sql, "a.x = b.y");
+        assert_eq!(sql, "a.x OPERATOR(pg_catalog.=) b.y");
     }
 }

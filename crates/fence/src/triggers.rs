@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use handover_postgres::{QualifiedName, quote_ident, quote_literal};
 use sha2::{Digest, Sha256};
 
-use crate::guard::{Guard, Link, Role};
+use crate::catalogue::Stored;
+use crate::guard::{Columns, Guard, Link, Role};
 use crate::{LOCK_CLASS, NOBODY, spelling};
 
 /// The names under which one guard's parts stand in the database.
@@ -58,12 +59,16 @@ impl Guard {
 
     /// The statements that create or replace both functions. They run with the rights of the role that
     /// installs the fence: the application's roles need none on the fence's tables or on parent tables.
+    ///
+    /// A `SET search_path` would double the cost of a call, so every name, type and operator in them is qualified
+    /// instead: the caller's search path must not choose what runs with another's rights. That rules out
+    /// `IS DISTINCT FROM` and `IN`, which take their operator from the search path.
     pub(crate) fn functions(&self) -> String {
         let names = self.names();
         let declare = |name: &QualifiedName, body: &str| {
             format!(
                 "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql VOLATILE SECURITY DEFINER \
-                 SET search_path = pg_catalog, pg_temp AS {};\n\
+                 AS {};\n\
                  REVOKE ALL ON FUNCTION {name}() FROM PUBLIC;\n",
                 quote_literal(body)
             )
@@ -83,24 +88,26 @@ impl Guard {
     fn row_body(&self) -> String {
         let mut body = String::from(
             "#variable_conflict use_variable\n\
-             DECLARE v_new text; v_old text; v_held text; v_state text;\nBEGIN\n",
+             DECLARE v_new pg_catalog.text; v_old pg_catalog.text; v_held pg_catalog.text; \
+             v_state pg_catalog.text;\nBEGIN\n",
         );
         if self.role == Role::Path {
             let unchanged = same(self.structural.iter());
-            let _ = writeln!(body, "IF TG_OP = 'UPDATE' AND {unchanged} THEN RETURN NULL; END IF;");
+            let _ = writeln!(body, "IF {} AND {unchanged} THEN RETURN NULL; END IF;", operation("UPDATE"));
         }
-        let _ = writeln!(body, "IF TG_OP <> 'DELETE' THEN\n{}END IF;", self.check("NEW"));
-        let kept = same(self.reach_columns().into_iter());
+        let _ = writeln!(body, "IF NOT {} THEN\n{}END IF;", operation("DELETE"), self.check("NEW"));
+        let (kept, update) = (same(self.reach_columns().iter()), operation("UPDATE"));
         let _ = writeln!(
             body,
-            "IF TG_OP = 'UPDATE' AND {kept} THEN v_old := v_new;\nELSIF TG_OP <> 'INSERT' THEN\n{}END IF;",
+            "IF {update} AND {kept} THEN v_old := v_new;\nELSIF NOT {} THEN\n{}END IF;",
+            operation("INSERT"),
             self.check("OLD")
         );
         if !self.children.is_empty() {
             let (migration, nobody) = (quote_literal(&self.migration), quote_literal(NOBODY));
             let _ = writeln!(
                 body,
-                "IF TG_OP = 'UPDATE' AND v_old IS DISTINCT FROM v_new THEN\n \
+                "IF {update} AND coalesce(v_old, {nobody}) OPERATOR(pg_catalog.<>) coalesce(v_new, {nobody}) THEN\n \
                  INSERT INTO handover_fence.crossing (migration, old_key, new_key) \
                  VALUES ({migration}, coalesce(v_old, {nobody}), coalesce(v_new, {nobody}));\nEND IF;"
             );
@@ -110,10 +117,10 @@ impl Guard {
     }
 
     /// The columns of this table that lead to its user.
-    fn reach_columns(&self) -> Vec<&String> {
+    fn reach_columns(&self) -> Columns {
         match self.links.first() {
-            Some(link) => link.pairs.iter().map(|pair| &pair.here.0).collect(),
-            None => vec![&self.user.0],
+            Some(link) => link.pairs.iter().map(|pair| pair.here.clone()).collect(),
+            None => [self.user.clone()].into(),
         }
     }
 
@@ -130,14 +137,16 @@ impl Guard {
         let (migration, held) = (quote_literal(&self.migration), self.held());
         format!(
             "{variable} := {key};\n\
-             IF {variable} IS NOT NULL AND current_setting({held}, true) IS DISTINCT FROM {variable} THEN\n \
-             PERFORM pg_advisory_xact_lock_shared({LOCK_CLASS}, handover_fence.bucket({variable}));\n \
+             IF {variable} IS NOT NULL AND \
+             (pg_catalog.current_setting({held}, true) OPERATOR(pg_catalog.=) {variable}) IS NOT TRUE THEN\n \
+             PERFORM pg_catalog.pg_advisory_xact_lock_shared({LOCK_CLASS}, handover_fence.bucket({variable}));\n \
              SELECT f.state INTO v_state FROM handover_fence.fenced f \
-             WHERE f.user_key = {variable} COLLATE \"C\" AND f.migration = {migration};\n \
+             WHERE f.user_key OPERATOR(pg_catalog.=) {variable} COLLATE pg_catalog.\"C\" \
+             AND f.migration OPERATOR(pg_catalog.=) {migration};\n \
              IF FOUND THEN\n{refusal} ELSE\n  \
              IF {old_snapshot} AND handover_fence.behind() THEN \
              PERFORM handover_fence.probe({variable}, {migration}); END IF;\n  \
-             PERFORM set_config({held}, {variable}, true);\n END IF;\nEND IF;\n",
+             PERFORM pg_catalog.set_config({held}, {variable}, true);\n END IF;\nEND IF;\n",
             refusal = self.refusal(row),
             old_snapshot = OLD_SNAPSHOT,
         )
@@ -158,25 +167,28 @@ impl Guard {
         // A deleted row whose parent is gone, where the server vouches for parents: this very transaction
         // deleted the parent, whose own trigger does the checking.
         let is_cascade = row == "OLD" && self.links.iter().all(|link| link.is_enforced);
-        let cascade =
-            if is_cascade { "  IF NOT FOUND AND TG_OP = 'DELETE' THEN RETURN NULL; END IF;\n" } else { "" };
+        let cascade = if is_cascade {
+            format!("  IF NOT FOUND AND {} THEN RETURN NULL; END IF;\n", operation("DELETE"))
+        } else {
+            String::new()
+        };
         format!(
-            "IF {given} THEN\n v_held := current_setting({held}, true);\n LOOP\n  \
+            "IF {given} THEN\n v_held := pg_catalog.current_setting({held}, true);\n LOOP\n  \
              SELECT {key}, f.state INTO {variable}, v_state FROM {way} LEFT JOIN handover_fence.fenced f \
-             ON f.user_key = {key} AND f.migration = {migration} WHERE {condition};\n{cascade}  \
+             ON f.user_key OPERATOR(pg_catalog.=) {key} AND f.migration OPERATOR(pg_catalog.=) {migration} WHERE {condition};\n{cascade}  \
              {variable} := coalesce({variable}, {nobody});\n  \
-             EXIT WHEN {variable} = v_held;\n  \
-             PERFORM pg_advisory_xact_lock_shared({LOCK_CLASS}, handover_fence.bucket({variable}));\n  \
+             EXIT WHEN {variable} OPERATOR(pg_catalog.=) v_held;\n  \
+             PERFORM pg_catalog.pg_advisory_xact_lock_shared({LOCK_CLASS}, handover_fence.bucket({variable}));\n  \
              v_held := {variable};\n END LOOP;\n \
-             IF {variable} IS NOT DISTINCT FROM current_setting({held}, true) THEN\n  \
-             IF {old_snapshot} AND {variable} <> {nobody} AND handover_fence.behind() THEN \
+             IF {variable} OPERATOR(pg_catalog.=) pg_catalog.current_setting({held}, true) THEN\n  \
+             IF {old_snapshot} AND {variable} OPERATOR(pg_catalog.<>) {nobody} AND handover_fence.behind() THEN \
              PERFORM 1 FROM {way} WHERE {condition} FOR SHARE; END IF;\n \
              ELSIF v_state IS NOT NULL THEN\n{refusal} ELSE\n  \
              IF {old_snapshot} AND handover_fence.behind() THEN\n   \
-             IF {variable} = {nobody} THEN PERFORM handover_fence.stale(); END IF;\n   \
+             IF {variable} OPERATOR(pg_catalog.=) {nobody} THEN PERFORM handover_fence.stale(); END IF;\n   \
              PERFORM handover_fence.probe({variable}, {migration});\n   \
              PERFORM 1 FROM {way} WHERE {condition} FOR SHARE;\n  END IF;\n  \
-             PERFORM set_config({held}, {variable}, true);\n END IF;\nEND IF;\n",
+             PERFORM pg_catalog.set_config({held}, {variable}, true);\n END IF;\nEND IF;\n",
             refusal = self.refusal(row),
             old_snapshot = OLD_SNAPSHOT,
         )
@@ -203,13 +215,14 @@ impl Guard {
     fn refusal(&self, row: &str) -> String {
         let migration = quote_literal(&self.migration);
         let carried = format!(
-            "(v_state = 'returning' AND current_setting('handover_fence.carry', true) \
-             IS NOT DISTINCT FROM {migration})"
+            "((v_state OPERATOR(pg_catalog.=) 'returning' AND \
+             pg_catalog.current_setting('handover_fence.carry', true) OPERATOR(pg_catalog.=) {migration}) IS TRUE)"
         );
         let refused = match self.role {
             Role::Moves => format!("NOT {carried}"),
             Role::Path => format!(
-                "NOT {carried} AND (v_state <> 'moved' OR TG_OP = 'UPDATE'{})",
+                "NOT {carried} AND (v_state OPERATOR(pg_catalog.<>) 'moved' OR {}{})",
+                operation("UPDATE"),
                 if row == "NEW" { self.has_children() } else { String::new() }
             ),
         };
@@ -244,7 +257,13 @@ impl Guard {
 }
 
 /// Under these levels a query does not see what was committed since the transaction began.
-const OLD_SNAPSHOT: &str = "current_setting('transaction_isolation') IN ('repeatable read', 'serializable')";
+const OLD_SNAPSHOT: &str = "(pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'repeatable read' \
+     OR pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'serializable')";
+
+/// Whether that is what was done to the row.
+fn operation(name: &str) -> String {
+    format!("(TG_OP OPERATOR(pg_catalog.=) '{name}')")
+}
 
 fn variable(row: &str) -> &'static str {
     if row == "NEW" { "v_new" } else { "v_old" }
@@ -267,8 +286,11 @@ fn tie(link: &Link, below: &str, above: &str) -> String {
 }
 
 /// Whether an update left these columns as they were.
-fn same<'c>(columns: impl Iterator<Item = &'c String>) -> String {
-    let same =
-        columns.map(|column| format!("{} IS NOT DISTINCT FROM {}", at("OLD", column), at("NEW", column)));
+fn same<'c>(columns: impl Iterator<Item = (&'c String, &'c Stored)>) -> String {
+    let same = columns.map(|(column, stored)| {
+        let (old, new) = (at("OLD", column), at("NEW", column));
+        let equal = spelling::equal((&old, stored), (&new, stored));
+        format!("(({equal}) IS TRUE OR ({old} IS NULL AND {new} IS NULL))")
+    });
     format!("({})", same.collect::<Vec<_>>().join(" AND "))
 }

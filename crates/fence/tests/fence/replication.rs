@@ -68,7 +68,11 @@ async fn wait_for(connection: &handover_postgres::Connection, sql: &str) {
 #[tokio::test]
 async fn a_snapshot_of_the_replica_shows_the_fence_only_once_it_shows_all_that_was_waited_for() {
     let stage = Stage::fenced().await;
+    let cluster = connect(&stage.sandbox.replica_url()).await;
+    let here = format!("SELECT EXISTS (SELECT FROM pg_database WHERE datname = '{}')", stage.name);
+    wait_for(&cluster, &here).await;
     let replica = connect(&stage.sandbox.url_of(Server::Replica, &stage.name).unwrap()).await;
+    wait_for(&replica, "SELECT to_regclass('handover_fence.fenced') IS NOT NULL").await;
     let users = users_of(&[("2", 1)]);
     let writer = stage.connect().await;
     writer.batch_execute(&format!("BEGIN; {}", new_reminder(2))).await.unwrap();

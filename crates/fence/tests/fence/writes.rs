@@ -1,5 +1,7 @@
 //! Which writes are refused, and which are not.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use futures_util::SinkExt;
 use handover_fence::{MOVED, PAUSED, TRUNCATE, install, status};
@@ -238,4 +240,56 @@ async fn the_applications_role_needs_no_right_on_the_fence_or_on_parent_tables()
     assert_eq!(code(&writer, &insert(1)).await, "ok");
     assert_eq!(code(&writer, "SELECT * FROM handover_fence.fenced").await, "42501");
     owner.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap_or_default();
+}
+
+#[tokio::test]
+async fn a_callers_search_path_does_not_choose_what_the_fence_runs() {
+    let stage = Stage::fenced().await;
+    install(&mut stage.connect().await, &plan(SETTINGS)).await.unwrap();
+    for migration in [REMINDERS, SETTINGS] {
+        stage.pause(migration, &[("2", 1)]).await;
+    }
+    let writer = stage.connect().await;
+    let mut hostile = String::from(
+        "CREATE SCHEMA evil;
+         CREATE DOMAIN evil.text AS pg_catalog.int4;
+         CREATE FUNCTION evil.never() RETURNS boolean LANGUAGE plpgsql AS $$
+             BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+         CREATE FUNCTION evil.current_setting(pg_catalog.text, boolean) RETURNS pg_catalog.text
+             LANGUAGE sql AS $$ SELECT '2'::pg_catalog.text WHERE evil.never() $$;
+         CREATE FUNCTION evil.current_setting(pg_catalog.text) RETURNS pg_catalog.text
+             LANGUAGE sql AS $$ SELECT ''::pg_catalog.text WHERE evil.never() $$;
+         CREATE FUNCTION evil.pg_advisory_xact_lock_shared(int, int) RETURNS boolean
+             LANGUAGE sql AS $$ SELECT evil.never() $$;
+         CREATE FUNCTION evil.set_config(pg_catalog.text, pg_catalog.text, boolean) RETURNS boolean
+             LANGUAGE sql AS $$ SELECT evil.never() $$;",
+    );
+    for (number, of) in ["pg_catalog.text", "pg_catalog.int8", "pg_catalog.int4"].iter().enumerate() {
+        for (name, operator) in [("eq", "="), ("ne", "<>"), ("match", "~")] {
+            let _ = write!(
+                hostile,
+                "CREATE FUNCTION evil.{name}{number}({of}, {of}) RETURNS boolean LANGUAGE sql AS
+                     $$ SELECT evil.never() $$;
+                 CREATE OPERATOR evil.{operator} (LEFTARG = {of}, RIGHTARG = {of}, FUNCTION = evil.{name}{number});"
+            );
+        }
+    }
+    writer.batch_execute(&hostile).await.unwrap();
+    writer.batch_execute("SET search_path = evil, pg_catalog").await.unwrap();
+    for level in ["READ COMMITTED", "SERIALIZABLE"] {
+        for (number, expected) in [(1, "ok"), (2, PAUSED)] {
+            for sql in [
+                new_reminder(number),
+                format!("INSERT INTO shop.reminder_recipient (reminder_id, email) VALUES ({number}, '')"),
+                new_invoice("90", number),
+            ] {
+                writer.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}")).await.unwrap();
+                assert_eq!(code(&writer, &sql).await, expected, "{level}: {sql}");
+                writer.batch_execute("ROLLBACK").await.unwrap();
+            }
+        }
+    }
+    let mover = "UPDATE shop.invoice_settings SET user_id = user_id";
+    let (code, text) = refusal(&writer, mover).await;
+    assert_eq!(code, PAUSED, "{text}");
 }

@@ -7,4 +7,5 @@ mod outbox;
 mod races;
 mod service;
 mod support;
+mod tls;
 mod truth;

@@ -17,13 +17,13 @@ use tokio::time::Instant;
 
 use crate::support::{Stage, at, mirror_at, names};
 
-const TOKEN: &str = "s3cret";
+pub(crate) const TOKEN: &str = "s3cret";
 const SKEW: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(10);
 
 /// A service on a port of its own, until it is dropped.
-struct Service {
-    port: u16,
+pub(crate) struct Service {
+    pub(crate) port: u16,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -48,7 +48,7 @@ impl Raw {
 }
 
 impl Service {
-    async fn of(identity: &Identity) -> Self {
+    pub(crate) async fn of(identity: &Identity) -> Self {
         let site = Site {
             look_ups: LookUps::new(identity.clone(), SKEW),
             identity: identity.clone(),

@@ -1,5 +1,6 @@
 //! Servers that the tests share, a database and a key prefix for each test, and a wire that can be cut.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -183,10 +184,32 @@ pub(crate) struct OwnRedis {
 
 impl OwnRedis {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|port| vec!["--port".to_owned(), port.to_string()]).await
+    }
+
+    /// One that speaks TLS alone.
+    pub(crate) async fn start_encrypted(certificate: &Path, key: &Path, authority: &Path) -> Self {
+        let path = |path: &Path| path.display().to_string();
+        Self::start_with(|port| {
+            let options = [
+                ("--port", "0".to_owned()),
+                ("--tls-port", port.to_string()),
+                ("--tls-cert-file", path(certificate)),
+                ("--tls-key-file", path(key)),
+                ("--tls-ca-cert-file", path(authority)),
+                ("--tls-auth-clients", "no".to_owned()),
+            ];
+            options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+        })
+        .await
+    }
+
+    async fn start_with(options: impl FnOnce(u16) -> Vec<String>) -> Self {
         let port =
             TcpListener::bind("127.0.0.1:0").await.and_then(|l| l.local_addr()).expect("a port").port();
         let child = std::process::Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(options(port))
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .stdout(std::process::Stdio::null())
             .spawn()
             .expect("redis-server is installed");

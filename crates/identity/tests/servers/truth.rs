@@ -171,6 +171,19 @@ async fn a_sign_up_is_at_home_on_new_and_a_known_user_is_refused() {
 }
 
 #[tokio::test]
+async fn who_was_born_in_a_migration_is_told_from_who_moved_and_who_is_unknown() {
+    let stage = Stage::new().await;
+    let truth = stage.truth();
+    truth.enroll("new", &names(["m"])).await.unwrap();
+    truth.enroll("elsewhere", &names(["other"])).await.unwrap();
+    truth.begin("m", &at(["moved"], 1)).await.unwrap();
+    truth.flip("m", &at(["moved"], 1)).await.unwrap();
+    let asked = names(["moved", "unknown", "new", "elsewhere"]);
+    assert_eq!(truth.born("m", &asked).await.unwrap(), ["new"]);
+    assert!(truth.born("m", &[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn every_change_and_only_a_change_raises_the_revision() {
     let stage = Stage::new().await;
     let truth = stage.truth();

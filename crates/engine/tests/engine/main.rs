@@ -3,6 +3,7 @@
 
 mod bundles;
 mod chaos;
+mod drain;
 mod orphans;
 mod position;
 mod report;

@@ -4,7 +4,15 @@
 //! A user's way through the stages with nothing between is [`World::drive`]; with Redis and processes,
 //! [`crate::fleet`].
 
+mod environment;
 pub mod fleet;
+mod program;
+mod servers;
+mod until;
 mod world;
 
+pub use environment::Ran;
+pub use fleet::Fleet;
+pub use program::program;
+pub use until::{PATIENCE, until};
 pub use world::{Setup, World, plan_dir};

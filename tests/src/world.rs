@@ -1,6 +1,7 @@
 //! A whole installation in fresh databases, and the stages run one after the other in this process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -14,22 +15,20 @@ use handover_sandbox::{Sandbox, Server};
 use handover_tracking::{CohortInfo, Kind, Tracking};
 use handover_transform::Registry;
 use secrecy::SecretString;
-use tokio::sync::OnceCell;
 
-/// The servers of this test process. They are stopped by the sandbox's own guard when the process ends.
-static SERVERS: OnceCell<Sandbox> = OnceCell::const_new();
+use crate::servers;
 
 /// Numbers the databases of this process' tests.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-async fn servers() -> Result<&'static Sandbox> {
-    let start = || async { Sandbox::start(handover_sandbox::Options::default()).await };
-    SERVERS.get_or_try_init(start).await.context("the sandbox did not start")
-}
-
 /// The folder of a worked example's plan.
 pub fn plan_dir(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config/plans").join(name)
+    examples().join(name)
+}
+
+/// The folder of the worked example's plans.
+fn examples() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config/plans")
 }
 
 /// What a world is made of.
@@ -43,11 +42,19 @@ pub struct Setup {
     pub max_paused: u32,
     /// The bound of a pause.
     pub max_pause: Duration,
+    /// Servers of its own, for a test that stops, empties or holds up a whole one.
+    pub own_servers: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { users: 5, rows_per_user: None, max_paused: 100, max_pause: Duration::from_secs(60) }
+        Self {
+            users: 5,
+            rows_per_user: None,
+            max_paused: 100,
+            max_pause: Duration::from_secs(60),
+            own_servers: false,
+        }
     }
 }
 
@@ -59,34 +66,49 @@ pub struct World {
     pub database: String,
     /// The Redis prefix.
     pub prefix: String,
-    sandbox: &'static Sandbox,
+    /// The folder of its plans.
+    pub(crate) plans: PathBuf,
+    sandbox: Arc<Sandbox>,
     setup: Setup,
 }
 
 impl World {
     /// Fresh databases with the example's schemas and data, both plans registered.
     pub async fn new(setup: Setup) -> Result<Self> {
-        let sandbox = servers().await?;
+        let world = Self::bare(setup, &examples()).await?;
+        let legacy = world.url(Server::Legacy)?;
+        example::install(&legacy, &world.url(Server::Destination)?).await?;
+        let shape = Shape { rows_per_user: setup.rows_per_user, ..Shape::default() };
+        example::generate(&legacy, setup.users, 7, shape).await?;
+        world.ready().await?;
+        Ok(world)
+    }
+
+    /// Fresh databases without tables. [`World::ready`] is due once the application's own are made.
+    pub async fn bare(setup: Setup, plans: &Path) -> Result<Self> {
+        let sandbox = if setup.own_servers { servers::own().await? } else { servers::shared().await? };
         let database = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         for server in [Server::Legacy, Server::Destination, Server::Identity] {
             sandbox.create_database(server, &database).await?;
         }
-        let url = |server| sandbox.url_of(server, &database);
-        let (legacy, destination) = (url(Server::Legacy)?, url(Server::Destination)?);
-        example::install(&legacy, &destination).await?;
-        let shape = Shape { rows_per_user: setup.rows_per_user, ..Shape::default() };
-        example::generate(&legacy, setup.users, 7, shape).await?;
         let prefix = format!("{{{database}}}");
-        let engine = engine(sandbox, &database, &prefix, setup)?;
-        let world = Self { engine, database, prefix, sandbox, setup };
-        world.caught_up().await?;
-        let mut session = world.engine.destination.get().await?;
+        let engine = engine(&sandbox, &database, &prefix, setup)?;
+        Ok(Self { engine, database, prefix, plans: plans.to_owned(), sandbox, setup })
+    }
+
+    /// Makes handover's own tables and registers every plan of the folder.
+    pub async fn ready(&self) -> Result<()> {
+        self.caught_up().await?;
+        let mut session = self.engine.destination.get().await?;
         handover_tracking::install(&mut session).await?;
-        world.engine.identity.truth().migrate().await?;
-        for name in ["invoice-reminders", "invoice-settings"] {
-            world.register(&Plan::load(&plan_dir(name))?).await?;
+        self.engine.identity.truth().migrate().await?;
+        let mut folders: Vec<PathBuf> =
+            std::fs::read_dir(&self.plans)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        folders.sort();
+        for folder in folders {
+            self.register(&Plan::load(&folder)?).await?;
         }
-        Ok(world)
+        Ok(())
     }
 
     /// Stores a plan, as `handover init` does.
@@ -104,6 +126,11 @@ impl World {
     /// Where Redis is.
     pub fn redis_url(&self) -> String {
         self.sandbox.redis_url()
+    }
+
+    /// Notes a process that works on this world's servers, so that it ends with them.
+    pub(crate) fn adopt(&self, name: &str, pid: u32) -> Result<()> {
+        Ok(self.sandbox.adopt(name, pid)?)
     }
 
     /// What this world was made of.

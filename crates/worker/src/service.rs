@@ -80,7 +80,7 @@ impl Service {
             token: settings.identity.token.clone(),
             metrics_token: metrics_token.cloned(),
             render: Arc::new(move || metrics.render()),
-            longest_term: settings.pause.max_pause,
+            longest_term: settings.pause.max_pause / 2,
         })
     }
 

@@ -44,8 +44,8 @@ pub struct Site {
     pub metrics_token: Option<SecretString>,
     /// What `/metrics` answers.
     pub render: Render,
-    /// A gate's lease and longest request together must stay below this: else one gate that dies in silence would
-    /// make every pause fail.
+    /// A gate's lease and longest request together must stay below this: one gate that dies in silence makes every
+    /// pause wait that long, and what is left of a pause's time must do for the rest.
     pub longest_term: Duration,
 }
 

@@ -81,8 +81,8 @@ async fn register(State(site): State<Arc<Site>>, id: Named, request: Request) ->
     let max_request = Duration::from_millis(asked.max_request_ms);
     if lease.saturating_add(max_request) >= site.longest_term {
         let text = format!(
-            "lease_ms and max_request_ms together must be below {} ms (pause.max_pause): a gate that dies in \
-             silence is waited for that long, and every pause would fail",
+            "lease_ms and max_request_ms together must be below {} ms (half of pause.max_pause): a gate that dies in \
+             silence is waited for that long, and a pause has more to do",
             site.longest_term.as_millis()
         );
         return Err(Problem::invalid("bad_gate", text));

@@ -121,11 +121,13 @@ impl ServerError {
     }
 }
 
-/// The server's message, unless its class quotes values: class 22 (`invalid input syntax for type … "…"`)
-/// and messages that a trigger's own code raised are replaced by the condition's name.
+/// The server's message, unless its class quotes values: class 22 (`invalid input syntax for type … "…"`) and
+/// class P0 (PL/pgSQL's own RAISE) are replaced by the condition's name.
 fn safe_message(db: &DbError) -> String {
     match &db.code().code()[..2] {
         "22" => "data exception".to_owned(),
+        // What a function says by RAISE can quote any value.
+        "P0" => "exception raised by a function or trigger".to_owned(),
         _ => db.message().to_owned(),
     }
 }

@@ -45,6 +45,7 @@ const BYTES: &str = "handover_bytes_total";
 const PAUSE_SECONDS: &str = "handover_pause_seconds";
 const FAILURES: &str = "handover_failures_total";
 const SPLITS: &str = "handover_bundle_splits_total";
+const ROWS_LEFT: &str = "handover_rows_left_total";
 const DIGESTS: &str = "handover_digests_compared_total";
 const MISMATCHES: &str = "handover_digest_mismatches_total";
 const MIRROR_FAILURES: &str = "handover_identity_mirror_failures_total";
@@ -91,6 +92,7 @@ pub(crate) const ALL: &[Described] = &[
     (PAUSE_SECONDS, Type::Histogram, "", "time that a user was paused"),
     (FAILURES, Type::Counter, "kind", "attempts that were taken back, by the kind of reason"),
     (SPLITS, Type::Counter, "stage", "bundles that one user's data made fail, and that were split"),
+    (ROWS_LEFT, Type::Counter, "", "users back on legacy whose rows could not be removed at the destination"),
     (DIGESTS, Type::Counter, "", "users whose digests were compared"),
     (MISMATCHES, Type::Counter, "", "users whose digests differed"),
     (MIRROR_FAILURES, Type::Counter, "", "changes of Identity that the mirror was told later, by the outbox"),

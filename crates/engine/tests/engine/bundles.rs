@@ -97,3 +97,21 @@ async fn what_a_trigger_refuses_under_a_code_of_its_own_fails_that_user_alone() 
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_trigger_says_of_a_users_row_is_not_kept() -> Result<()> {
+    let world = World::new(Setup { users: 1, ..Setup::default() }).await?;
+    let telling = "CREATE FUNCTION reminders.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'secret of %', new.owner_id; END $$;
+        CREATE TRIGGER tell BEFORE INSERT ON reminders.reminder
+            FOR EACH ROW EXECUTE FUNCTION reminders.tell()";
+    world.execute(Server::Destination, telling).await?;
+    world.launched(1).await?;
+    let jobs = world.drawn(Kind::Move).await?;
+    let outcomes = world.through(&[StageName::Pause, StageName::Copy], &jobs).await?;
+    let reason = world.attempts("1").await?.remove(0).reason.unwrap_or_default().to_string();
+    for text in [format!("{outcomes:?}"), reason] {
+        assert!(text.contains("P0001") && !text.contains("secret"), "{text}");
+    }
+    Ok(())
+}

@@ -166,23 +166,23 @@ impl Gate {
         let seat = self.shared.room.sit(&user).ok_or(Refusal::Crowded)?;
         metrics::gauge!("handover_gate_waiting").set(self.shared.room.waiting() as f64);
         let began = Instant::now();
-        let result = tokio::time::timeout(settings.hold_for, self.wait(&mut user, &seat)).await;
+        let mut last = Refusal::Unknown;
+        let waiting = self.wait(&mut user, &seat, &mut last);
+        let result = tokio::time::timeout(settings.hold_for, waiting).await;
         metrics::histogram!("handover_gate_held_seconds").record(began.elapsed().as_secs_f64());
         drop(seat);
         metrics::gauge!("handover_gate_waiting").set(self.shared.room.waiting() as f64);
-        if let Ok(pass) = result {
-            return Ok(pass);
-        }
-        let heard = self.shared.core.cache_holds(Moment::now());
-        Err(if heard { Refusal::Paused } else { Refusal::Unknown })
+        result.map_err(|_| last)
     }
 
-    async fn wait(&self, user: &mut Cow<'_, str>, seat: &Seat) -> Pass {
+    async fn wait(&self, user: &mut Cow<'_, str>, seat: &Seat, last: &mut Refusal) -> Pass {
         loop {
             // Asked for before looking, so that what comes in between is not missed.
             let news = seat.news();
-            if let Found::Pass(pass) = self.look_up(user).await {
-                return pass;
+            match self.look_up(user).await {
+                Found::Pass(pass) => return pass,
+                Found::Paused => *last = Refusal::Paused,
+                Found::Unknown => *last = Refusal::Unknown,
             }
             let heard = self.shared.core.cache_holds(Moment::now());
             let again = if heard { LOOKS_AGAIN.0 } else { LOOKS_AGAIN.1 };
@@ -255,8 +255,7 @@ impl Gate {
 
     /// The header's value that hands a pass on to an inner service. `None` without a key, or too late.
     pub fn hand_on(&self, user: &str, pass: &Pass) -> Option<String> {
-        let text = pass.known()?.text();
-        self.signed(user, text, pass.deadline())
+        self.signed(user, pass.known().text(), pass.deadline())
     }
 
     pub(crate) fn signed(&self, user: &str, text: String, deadline: Moment) -> Option<String> {

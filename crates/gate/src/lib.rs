@@ -8,6 +8,8 @@
 //! [`GateLayer`] is for HTTP services, [`Gate::job`] and [`Gate::sweep`] for background jobs, [`decide`] is the
 //! decision itself.
 
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod core;
 mod decision;

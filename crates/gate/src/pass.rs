@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::clock::Moment;
-use crate::core::{Known, Permit, Slot};
+use crate::core::{Known, Permit};
 use crate::decision::Side;
 use crate::gate::Gate;
 
@@ -23,7 +23,7 @@ impl Pass {
 
     /// The side that serves the user in that migration.
     pub fn side(&self, migration: &str) -> Side {
-        side(self.known(), migration)
+        self.permit.known().state(migration).into()
     }
 
     /// From then on nothing that was done under it may be acknowledged.
@@ -41,8 +41,8 @@ impl Pass {
         self.deadline().since(Moment::now())
     }
 
-    pub(crate) fn known(&self) -> Option<&Known> {
-        self.permit.slot().known.as_ref()
+    pub(crate) fn known(&self) -> Known {
+        self.permit.known()
     }
 
     pub(crate) fn into_permit(self) -> Permit {
@@ -51,18 +51,13 @@ impl Pass {
 
     pub(crate) fn decision(&self, user: &str, gate: &Gate) -> Decision {
         Decision {
-            slot: Arc::clone(self.permit.slot()),
+            known: self.known(),
             deadline: self.deadline(),
             user: user.into(),
             gate: gate.clone(),
             handed_on: Arc::new(AtomicBool::new(false)),
         }
     }
-}
-
-/// A pass is only given to users whose states are known.
-fn side(known: Option<&Known>, migration: &str) -> Side {
-    known.map_or(Side::Legacy, |known| known.state(migration).into())
 }
 
 impl std::fmt::Debug for Pass {
@@ -84,7 +79,7 @@ impl std::fmt::Debug for Pass {
 /// ```
 #[derive(Clone)]
 pub struct Decision {
-    slot: Arc<Slot>,
+    known: Known,
     deadline: Moment,
     user: Box<str>,
     gate: Gate,
@@ -94,7 +89,7 @@ pub struct Decision {
 impl Decision {
     /// The side that serves the user in that migration.
     pub fn side(&self, migration: &str) -> Side {
-        side(self.slot.known.as_ref(), migration)
+        self.known.state(migration).into()
     }
 
     /// The user's key.
@@ -111,7 +106,7 @@ impl Decision {
     /// behind gates of their own, so that they do not wait for a pause that waits for this request. `None` if no
     /// key is set, or the deadline has passed. Such calls must be awaited before this request is answered.
     pub fn permit_header(&self) -> Option<HeaderValue> {
-        let value = self.gate.signed(&self.user, self.slot.known.as_ref()?.text(), self.deadline)?;
+        let value = self.gate.signed(&self.user, self.known.text(), self.deadline)?;
         self.handed_on.store(true, Ordering::SeqCst);
         HeaderValue::from_str(&value).ok()
     }

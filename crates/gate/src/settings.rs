@@ -26,7 +26,7 @@ pub struct Settings {
     pub max_waiters: usize,
     /// Held requests are let go at a random time within this after the pause has ended.
     pub release_jitter: Duration,
-    /// How many users are cached, about.
+    /// How many users are cached, about; each takes some 500 bytes.
     pub cached_users: usize,
     /// How many questions to Identity are under way at once; what is beyond waits.
     pub max_look_ups: usize,
@@ -52,7 +52,7 @@ impl Settings {
             max_waiters_per_user: 32,
             max_waiters: 4_096,
             release_jitter: Duration::from_millis(20),
-            cached_users: 200_000,
+            cached_users: 100_000,
             max_look_ups: 64,
             max_clock_skew: Duration::from_millis(500),
             permit_keys: Vec::new(),

@@ -25,8 +25,7 @@ pub(crate) use known::Known;
 use lease::Leases;
 pub(crate) use news::{Acknowledgement, Change, Entry, Lost, Place, Read};
 pub(crate) use permit::{Asking, Permit};
-use slot::Counter;
-pub(crate) use slot::Slot;
+use slot::{Counter, Slot};
 
 /// A gate's bounds, as far as the core needs them.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +127,11 @@ impl Core {
         }
         let map = self.map.pin();
         let slot = map.get(user).filter(|slot| slot.open)?;
+        let known = slot.known?;
         slot.touch();
         // In flight only if the slot is still the newest at the very moment of counting.
-        slot.counter.enter(slot.epoch).then(|| Permit::of(Arc::clone(slot), now + self.limits.max_request))
+        let stripe = slot.counter.enter(slot.epoch)?;
+        Some(Permit::of(stripe, known, now + self.limits.max_request))
     }
 
     /// What is known of a user: the cached decision, or a question that counts as in flight already.
@@ -143,15 +144,15 @@ impl Core {
         }
         let _books = self.books();
         let slot = self.slot_of(user);
-        if self.leases.cache_holds(now) && slot.known.is_some() {
-            if !slot.open {
+        if let Some(known) = slot.known.filter(|_| self.leases.cache_holds(now)) {
+            if known.paused {
                 return Look::Paused;
             }
-            slot.counter.enter_any();
-            return Look::Admitted(Permit::of(slot, now + self.limits.max_request));
+            let (stripe, _) = slot.counter.enter_any();
+            return Look::Admitted(Permit::of(stripe, known, now + self.limits.max_request));
         }
-        let epoch = slot.counter.enter_any();
-        Look::Ask(Asking { user: user.into(), slot, epoch, asked: now })
+        let (stripe, epoch) = slot.counter.enter_any();
+        Look::Ask(Asking { user: user.into(), stripe, epoch, asked: now })
     }
 
     /// Takes Identity's answer to a question. It fills the cache and admits the request only if nothing was
@@ -167,17 +168,17 @@ impl Core {
         if slot.counter.epoch() != asking.epoch || known.revision < slot.floor || deadline <= now {
             return Answered::Again;
         }
-        let slot = self.fill(&books, &asking.user, slot, known);
-        if !slot.open {
+        self.fill(&books, &asking.user, &slot, known);
+        if known.paused {
             return Answered::Paused;
         }
-        slot.counter.enter_any();
-        Answered::Admitted(Permit::of(slot, deadline))
+        let (stripe, _) = slot.counter.enter_any();
+        Answered::Admitted(Permit::of(stripe, known, deadline))
     }
 
-    fn fill(&self, books: &Books, user: &str, slot: Arc<Slot>, known: Known) -> Arc<Slot> {
-        if slot.known.as_ref() == Some(&known) {
-            return slot;
+    fn fill(&self, books: &Books, user: &str, slot: &Slot, known: Known) {
+        if slot.known == Some(known) {
+            return;
         }
         // Where nothing was known nobody can have been admitted by it, and other questions stay good.
         let epoch = match slot.known {
@@ -185,8 +186,7 @@ impl Core {
             Some(_) => slot.counter.turn(books.draining.contains_key(user)).0,
         };
         let filled = Slot::new(Arc::clone(&slot.counter), epoch, Some(known), slot.floor);
-        self.map.pin().insert(user.into(), Arc::clone(&filled));
-        filled
+        self.map.pin().insert(user.into(), filled);
     }
 
     /// Admits what an admitted request has handed on: the pause waits for that one, so this one must not wait.
@@ -202,14 +202,13 @@ impl Core {
         }
         let mut books = self.books();
         let slot = self.slot_of(user);
-        slot.counter.enter_any();
+        let (stripe, _) = slot.counter.enter_any();
         if !slot.open {
             slot.counter.drain();
             books.drain(user, &slot.counter, true);
             self.bell.notify_one();
         }
-        let own = Slot::new(Arc::clone(&slot.counter), slot.epoch, Some(known), slot.floor);
-        Some(Permit::of(own, deadline.min(now + self.limits.max_request)))
+        Some(Permit::of(stripe, known, deadline.min(now + self.limits.max_request)))
     }
 
     /// Keeps the permit of a request that was given up until its deadline: an inner service that it was handed
@@ -280,7 +279,7 @@ impl Core {
             if entry.place.number != place.number + 1 {
                 return Err(Lost::Gap);
             }
-            for change in entry.changes {
+            for change in &entry.changes {
                 self.change(books, change, entry.forced);
             }
             place = entry.place;
@@ -291,7 +290,7 @@ impl Core {
     }
 
     /// Takes one change. Of a user who is neither cached nor asked for there is nothing to change.
-    fn change(&self, books: &mut Books, change: Change, forced: bool) {
+    fn change(&self, books: &mut Books, change: &Change, forced: bool) {
         let user: &str = &change.user;
         let Some(slot) = self.map.pin().get(user).cloned() else { return };
         let Some(known) = change.known else {
@@ -299,7 +298,7 @@ impl Core {
             return;
         };
         let paused = known.paused;
-        if (known.revision < slot.floor && !forced) || (!paused && slot.known.as_ref() == Some(&known)) {
+        if (known.revision < slot.floor && !forced) || (!paused && slot.known == Some(known)) {
             return;
         }
         let suspect = books.suspects(user, &slot.counter);
@@ -427,11 +426,22 @@ impl Core {
                 if dropped >= wanted {
                     return;
                 }
-                if !slot.was_used() && slot.counter.retire() {
-                    map.remove(user);
+                if !slot.was_used() && slot.counter.count() == 0 && self.retire(user, slot) {
                     dropped += 1;
                 }
             }
         }
+    }
+
+    /// Drops a user, unless a request has just come in. Whoever still holds the slot is turned back.
+    fn retire(&self, user: &str, slot: &Slot) -> bool {
+        let (epoch, in_flight) = slot.counter.turn(true);
+        if in_flight == 0 {
+            self.map.pin().remove(user);
+            return true;
+        }
+        let again = Slot::new(Arc::clone(&slot.counter), epoch, slot.known, slot.floor);
+        self.map.pin().insert(user.into(), again);
+        false
     }
 }

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use super::slot::{Epoch, Slot};
+use super::known::Known;
+use super::slot::{Epoch, Stripe};
 use crate::clock::Moment;
 
 /// Leave to serve one request of a user, until a deadline.
 pub(crate) struct Permit {
-    slot: Arc<Slot>,
+    stripe: Arc<Stripe>,
+    known: Known,
     deadline: Moment,
 }
 
 impl Permit {
-    /// The slot's counter must have been entered for it.
-    pub(super) fn of(slot: Arc<Slot>, deadline: Moment) -> Self {
-        Self { slot, deadline }
+    /// The stripe must have been entered for it.
+    #[inline]
+    pub(super) fn of(stripe: Arc<Stripe>, known: Known, deadline: Moment) -> Self {
+        Self { stripe, known, deadline }
     }
 
     /// From then on nothing that the request did may be acknowledged.
@@ -22,22 +25,23 @@ impl Permit {
         self.deadline
     }
 
-    /// The slot, to keep what was known beyond the permit.
-    pub(crate) fn slot(&self) -> &Arc<Slot> {
-        &self.slot
+    /// What was known when it was given.
+    pub(crate) fn known(&self) -> Known {
+        self.known
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        self.slot.counter.leave();
+        self.stripe.leave();
     }
 }
 
 /// A question to Identity. Its user counts as in flight from before it is sent.
 pub(crate) struct Asking {
     pub(super) user: Box<str>,
-    pub(super) slot: Arc<Slot>,
+    pub(super) stripe: Arc<Stripe>,
     pub(super) epoch: Epoch,
     pub(super) asked: Moment,
 }
@@ -51,6 +55,6 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.slot.counter.leave();
+        self.stripe.leave();
     }
 }

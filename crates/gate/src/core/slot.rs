@@ -1,12 +1,13 @@
 //! One user in the cache: what is known, and how many requests are in flight.
 //!
-//! What is known never changes within a [`Slot`]: a change makes another one that shares the [`Counter`]. The
-//! counter's one word holds the number in flight *and* the epoch, so that entering and learning whether the
-//! slot is still the newest is a single atomic step: a request either counts before a change, and the change
-//! sees it, or comes after it and is turned back.
+//! What is known never changes within a [`Slot`]: a change makes another one that shares the [`Counter`]. A word
+//! of the counter holds the number in flight *and* the epoch, so that entering and learning whether the slot is
+//! still the newest is a single atomic step: a request either counts before a change, and the change sees it,
+//! or comes after it and is turned back. Each thread counts in a word of its own, or nearly.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -17,36 +18,34 @@ const COUNT: u64 = u32::MAX as u64;
 const DRAINING: u64 = 1 << 32;
 /// The epoch has the 31 bits above; one more of them wraps around in silence.
 const EPOCH: u64 = 1 << 33;
+/// The most words that a user's counter has; each takes a line of the processor's cache.
+const MOST_STRIPES: usize = 4;
 
-/// How many requests a user has in flight, look-ups on their way included.
+/// How many words each counter has on this machine: a power of two.
+static STRIPES: LazyLock<usize> = LazyLock::new(|| {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    threads.next_power_of_two().min(MOST_STRIPES)
+});
+
+/// How many requests a user has in flight, look-ups on their way included. [`Counter::turn`] and what reads all
+/// words is called under the core's mutex only, so all words are of one epoch there.
 pub(crate) struct Counter {
+    stripes: Box<[Arc<Stripe>]>,
+}
+
+/// One word of a counter. A permit holds it, so that its own reference count lies on the same line.
+pub(crate) struct Stripe {
     word: AtomicU64,
     bell: Arc<Notify>,
+    /// Keeps the next word, of another thread, off this line.
+    _apart: [u64; 4],
 }
 
 /// A number that each change of a user's slot makes another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch(u64);
 
-impl Counter {
-    pub(crate) fn new(bell: &Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { word: AtomicU64::new(0), bell: Arc::clone(bell) })
-    }
-
-    /// Counts one more, if the epoch is still this one.
-    pub(crate) fn enter(&self, epoch: Epoch) -> bool {
-        if self.enter_any() == epoch {
-            return true;
-        }
-        self.leave();
-        false
-    }
-
-    /// Counts one more, and says in which epoch.
-    pub(crate) fn enter_any(&self) -> Epoch {
-        epoch_of(self.word.fetch_add(1, Ordering::SeqCst))
-    }
-
+impl Stripe {
     /// Counts one less.
     pub(crate) fn leave(&self) {
         let before = self.word.fetch_sub(1, Ordering::SeqCst);
@@ -55,38 +54,85 @@ impl Counter {
         }
     }
 
+    fn enter(&self) -> Epoch {
+        epoch_of(self.word.fetch_add(1, Ordering::SeqCst))
+    }
+
+    fn count(&self) -> u32 {
+        (self.word.load(Ordering::SeqCst) & COUNT) as u32
+    }
+}
+
+impl Counter {
+    pub(crate) fn new(bell: &Arc<Notify>) -> Arc<Self> {
+        let stripe = |_| Arc::new(Stripe { word: AtomicU64::new(0), bell: Arc::clone(bell), _apart: [0; 4] });
+        Arc::new(Self { stripes: (0..*STRIPES).map(stripe).collect() })
+    }
+
+    /// This thread's word.
+    fn stripe(&self) -> &Arc<Stripe> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+        let mine = MINE.try_with(|mine| *mine).unwrap_or(0);
+        &self.stripes[mine & (self.stripes.len() - 1)]
+    }
+
+    /// Counts one more, if the epoch is still this one. Who gets the word has to leave it.
+    #[inline]
+    pub(crate) fn enter(&self, epoch: Epoch) -> Option<Arc<Stripe>> {
+        let stripe = self.stripe();
+        if stripe.enter() == epoch {
+            return Some(Arc::clone(stripe));
+        }
+        stripe.leave();
+        None
+    }
+
+    /// Counts one more, and says in which epoch.
+    pub(crate) fn enter_any(&self) -> (Arc<Stripe>, Epoch) {
+        let stripe = self.stripe();
+        let epoch = stripe.enter();
+        (Arc::clone(stripe), epoch)
+    }
+
     /// Begins another epoch, in which the count is or is not waited for. Returns it, with the count.
     pub(crate) fn turn(&self, draining: bool) -> (Epoch, u32) {
         let flag = if draining { DRAINING } else { 0 };
         let next = |word: u64| (word.wrapping_add(EPOCH) & !DRAINING) | flag;
-        let before = self.word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| Some(next(word)));
-        let after = next(before.unwrap_or_else(|word| word));
-        (epoch_of(after), (after & COUNT) as u32)
+        let mut all = 0;
+        for stripe in &self.stripes {
+            let word = &stripe.word;
+            let before = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| Some(next(word)));
+            all += (before.unwrap_or_else(|word| word) & COUNT) as u32;
+        }
+        (self.epoch(), all)
     }
 
     /// From now on the count is waited for, in the same epoch.
     pub(crate) fn drain(&self) {
-        self.word.fetch_or(DRAINING, Ordering::SeqCst);
+        for stripe in &self.stripes {
+            stripe.word.fetch_or(DRAINING, Ordering::SeqCst);
+        }
     }
 
-    /// Ends the waiting if nothing is in flight; says whether that is so.
+    /// Ends the waiting if nothing is in flight of what was when it began; says whether that is so.
     pub(crate) fn settle(&self) -> bool {
-        let settle = |word: u64| (word & COUNT == 0).then_some(word & !DRAINING);
-        self.word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, settle).is_ok()
-    }
-
-    /// Makes the slots of this counter useless if nothing is in flight; says whether that is so.
-    pub(crate) fn retire(&self) -> bool {
-        let retire = |word: u64| (word & COUNT == 0).then_some(word.wrapping_add(EPOCH));
-        self.word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, retire).is_ok()
+        // What was in flight can only leave, so words that are found empty one after the other were all left.
+        if self.count() > 0 {
+            return false;
+        }
+        for stripe in &self.stripes {
+            stripe.word.fetch_and(!DRAINING, Ordering::SeqCst);
+        }
+        true
     }
 
     pub(crate) fn count(&self) -> u32 {
-        (self.word.load(Ordering::SeqCst) & COUNT) as u32
+        self.stripes.iter().map(|stripe| stripe.count()).sum()
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
-        epoch_of(self.word.load(Ordering::SeqCst))
+        epoch_of(self.stripes[0].word.load(Ordering::SeqCst))
     }
 }
 
@@ -110,8 +156,8 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(counter: Arc<Counter>, epoch: Epoch, known: Option<Known>, floor: i64) -> Arc<Self> {
-        let open = known.as_ref().is_some_and(|known| !known.paused);
-        let floor = known.as_ref().map_or(floor, |known| known.revision);
+        let open = known.is_some_and(|known| !known.paused);
+        let floor = known.map_or(floor, |known| known.revision);
         Arc::new(Self { counter, epoch, known, floor, open, used: AtomicBool::new(true) })
     }
 
@@ -142,33 +188,45 @@ mod tests {
         let bell = Arc::new(Notify::new());
         let counter = Counter::new(&bell);
         let old = counter.epoch();
-        assert!(counter.enter(old));
+        let first = counter.enter(old).unwrap();
         let (new, in_flight) = counter.turn(true);
         assert_eq!(in_flight, 1);
-        assert!(!counter.enter(old), "the slot is out of date");
+        assert!(counter.enter(old).is_none(), "the slot is out of date");
         assert!(!rung(&bell), "the first is still in flight");
-        assert_eq!(counter.count(), 1);
-        counter.leave();
+        assert!(counter.count() == 1 && !counter.settle());
+        first.leave();
         assert!(rung(&bell));
-        assert!(counter.settle() && counter.enter(new));
+        assert!(counter.settle() && counter.enter(new).is_some());
     }
 
     #[test]
-    fn what_is_in_flight_is_neither_retired_nor_settled() {
+    fn threads_count_apart_and_a_change_sees_them_all() {
         let counter = Counter::new(&Arc::new(Notify::new()));
-        let epoch = counter.enter_any();
-        assert!(!counter.retire() && !counter.settle());
-        counter.leave();
-        assert!(counter.retire());
-        assert!(!counter.enter(epoch), "a reader that still holds the slot is turned back");
-        assert_eq!(counter.count(), 0);
+        let epoch = counter.epoch();
+        let enter = || counter.enter(epoch).unwrap();
+        let entered: Vec<Arc<Stripe>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(enter)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(counter.turn(true).1, 8);
+        let turned_back = || counter.enter(epoch).is_none();
+        std::thread::scope(|scope| {
+            assert!((0..8).map(|_| scope.spawn(turned_back)).all(|thread| thread.join().unwrap()));
+        });
+        // Left by other threads than they were entered by.
+        for stripe in &entered {
+            stripe.leave();
+        }
+        assert!(counter.settle());
     }
 
     #[test]
     fn the_epoch_wraps_without_touching_the_count() {
         let counter = Counter::new(&Arc::new(Notify::new()));
-        counter.word.store(u64::MAX - COUNT - DRAINING + 7, Ordering::SeqCst);
+        for stripe in &counter.stripes {
+            stripe.word.store(u64::MAX - COUNT - DRAINING + 7, Ordering::SeqCst);
+        }
         let (epoch, count) = counter.turn(false);
-        assert_eq!((epoch, count), (Epoch(0), 7));
+        assert_eq!((epoch, count), (Epoch(0), 7 * counter.stripes.len() as u32));
     }
 }

@@ -163,10 +163,10 @@ fn a_forced_text_holds_against_a_higher_revision() {
     drop(cached(&core, "a", "r9 m=migrated"));
     let older = entry(3, &[("a", "r2")]);
     read(&core, 1, vec![entry(2, &[]), older]).unwrap();
-    assert_eq!(core.admit_cached("a", at(1)).unwrap().slot().floor, 9, "not forced: it came late");
+    assert_eq!(core.admit_cached("a", at(1)).unwrap().known().revision, 9, "not forced: it came late");
     let forced = entry(4, &[("a", "r2")]).map(|e| Entry { forced: true, ..e });
     read(&core, 1, vec![entry(3, &[]), forced]).unwrap();
-    assert_eq!(core.admit_cached("a", at(1)).unwrap().slot().floor, 2);
+    assert_eq!(core.admit_cached("a", at(1)).unwrap().known().revision, 2);
 }
 
 #[test]

@@ -356,7 +356,7 @@ impl World {
     /// nobody's: its worker's next step is refused.)
     fn check(&self) -> Result<(), TestCaseError> {
         for served in &self.served {
-            let revision = served.permit.slot().known.as_ref().unwrap().revision;
+            let revision = served.permit.known().revision;
             let live = at(self.now) < served.permit.deadline();
             let holds = |drain: &&Drain| {
                 drain.done && (drain.moved || self.truth[drain.user].revision == drain.revision)
@@ -452,9 +452,7 @@ fn the_cache_stays_within_its_bound_and_keeps_those_in_flight() {
     let mut held = Vec::new();
     for user in 0..1_000 {
         let Look::Ask(asking) = core.look(&user.to_string(), at(0)) else { panic!("nothing is cached") };
-        let Answered::Admitted(permit) = core.answered(&asking, text.clone(), at(0)) else {
-            panic!("legacy")
-        };
+        let Answered::Admitted(permit) = core.answered(&asking, text, at(0)) else { panic!("legacy") };
         if user < 10 {
             held.push(permit);
         }

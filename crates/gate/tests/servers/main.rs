@@ -1,0 +1,7 @@
+//! Gates on a real Redis and a real Identity. One binary: one link step, one set of servers.
+
+mod http;
+mod jobs;
+mod loss;
+mod pause;
+mod support;

@@ -5,6 +5,7 @@ mod flight;
 mod isolation;
 mod keys;
 mod life;
+mod race;
 mod replication;
 mod support;
 mod writes;

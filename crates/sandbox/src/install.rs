@@ -8,7 +8,8 @@ use std::process::Command;
 
 pub(crate) const POSTGRES: &str = "PostgreSQL 14 or newer (initdb, postgres, pg_ctl)";
 pub(crate) const REDIS: &str = "redis-server 6.2 or newer (or valkey-server)";
-pub(crate) const NOT_FOUND_AFTERWARDS: &str = "it was installed, but is in none of the usual places: set PG_BIN to the folder of initdb, and PATH for redis-server";
+pub(crate) const NOT_FOUND_AFTERWARDS: &str = "it was installed, but is in none of the usual places: set PG_BIN to \
+     the folder of initdb, and PATH for redis-server";
 
 /// A package manager: its program, and the shell commands that install each server.
 struct Manager {

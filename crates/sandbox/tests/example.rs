@@ -3,7 +3,6 @@
 use handover_sandbox::example::{self, Counts, Shape};
 use handover_sandbox::{Install, Options, Sandbox, Server};
 use std::path::PathBuf;
-use std::time::Instant;
 use tokio_postgres::{Client, NoTls};
 
 /// Entity, its canonical columns, and SQL that does by hand what the plan's fills do: canonical rows are in a
@@ -321,18 +320,5 @@ async fn new_rows_do_not_collide_with_generated_ones() {
         "INSERT INTO shop.invoice (owner_id, number, customer_name, status, total, issued_on, created_at)
                   VALUES (1, 'n', 'c', 0, 0, now(), now()) RETURNING id";
     assert!(number(&client, insert).await > 1);
-    sandbox.stop().await;
-}
-
-/// Not a test but a measurement, for a quiet machine.
-#[tokio::test]
-#[ignore = "measures"]
-async fn time_of_twenty_thousand_users() {
-    let sandbox = Sandbox::start(Options::default()).await.expect("start");
-    let url = sandbox.legacy_url();
-    example::install(&url, &sandbox.destination_url()).await.expect("install");
-    let begun = Instant::now();
-    let counts = example::generate(&url, 20_000, 42, Shape::default()).await.expect("generate");
-    eprintln!("{:?} {counts:?}", begun.elapsed());
     sandbox.stop().await;
 }

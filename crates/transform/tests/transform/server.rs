@@ -308,7 +308,8 @@ CREATE TABLE public.source (
     id int8, kind int2, days int4, at timestamp, zone text, amount numeric, moods public.mood[], tags text[], doc jsonb,
     raw json, ratio float8, note text, yes bool, bits varbit, span interval);
 INSERT INTO public.source VALUES
-    (1, 0, 3, '2024-05-01 08:00', 'Europe/Berlin', 12.50, '{good,NULL}', '{a,"b c"}', '{"k": 1.0}', '{"k" :1}', 1e20, 'n', true, B'101', '1 mon'),
+    (1, 0, 3, '2024-05-01 08:00', 'Europe/Berlin', 12.50, '{good,NULL}', '{a,"b c"}', '{"k": 1.0}', '{"k" :1}', 1e20,
+     'n', true, B'101', '1 mon'),
     (2, 1, -3, '1999-12-31 23:59:59.5', NULL, 'NaN', '{}', NULL, NULL, '[1,2]', '-0', E'q"\n', false, B'', '-2 days'),
     (3, NULL, NULL, 'infinity', '', NULL, NULL, '{{x},{NULL}}', '[]', NULL, NULL, NULL, NULL, NULL, NULL);
 "#;
@@ -330,7 +331,8 @@ CREATE TABLE new.thing (
 const FORWARD: &str = r"
 SELECT public.uuid_generate_v5('NAMESPACE', (to_json(id) #>> '{}') || ':' || (to_json(at) #>> '{}')),
     42::int4, '42', coalesce(CASE to_json(kind) #>> '{}' WHEN '0' THEN 'zero' WHEN '1' THEN 'one' END, 'none'),
-    jsonb_build_object('days', days, 'at', at, 'zone', zone, 'ratio', ratio, 'doc', doc, 'tags', tags, 'note', note, 'amount', amount, 'yes', yes),
+    jsonb_build_object('days', days, 'at', at, 'zone', zone, 'ratio', ratio, 'doc', doc, 'tags', tags, 'note', note,
+                       'amount', amount, 'yes', yes),
     json_build_object('days', days, 'at', at, 'zone', zone, 'ratio', ratio, 'raw', raw, 'tags', tags, 'note', note, 'amount', amount)::text,
     amount::numeric(20,2), moods::text[]::new.mood[], tags::varchar[], doc, raw::text, 'good'::new.mood, 'legacy',
     '2020-01-01T00:00:00Z'::timestamptz, 1.20, '{}'::text[], (100 + id)::int4, yes, bits, span, note

@@ -62,7 +62,7 @@ pub(crate) enum Answered {
 }
 
 pub(crate) struct Core {
-    map: papaya::HashMap<Box<str>, Arc<Slot>, RandomState>,
+    map: papaya::HashMap<Box<str>, Slot, RandomState>,
     leases: Leases,
     limits: Limits,
     books: Mutex<Books>,
@@ -84,21 +84,21 @@ struct Books {
 }
 
 struct Drain {
-    counter: Arc<Counter>,
+    counter: Counter,
     /// In flight since before something may have been missed: only an end of all its requests clears it.
     suspect: bool,
 }
 
 impl Books {
     /// From now on the user's count is waited for.
-    fn drain(&mut self, user: &str, counter: &Arc<Counter>, suspect: bool) {
+    fn drain(&mut self, user: &str, counter: &Counter, suspect: bool) {
         // An entry of another counter is of one that was dropped, with nothing in flight.
         let suspect = suspect || self.suspects(user, counter);
-        self.draining.insert(user.into(), Drain { counter: Arc::clone(counter), suspect });
+        self.draining.insert(user.into(), Drain { counter: counter.clone(), suspect });
     }
 
-    fn suspects(&self, user: &str, counter: &Arc<Counter>) -> bool {
-        self.draining.get(user).is_some_and(|drain| drain.suspect && Arc::ptr_eq(&drain.counter, counter))
+    fn suspects(&self, user: &str, counter: &Counter) -> bool {
+        self.draining.get(user).is_some_and(|drain| drain.suspect && drain.counter.is(counter))
     }
 }
 
@@ -185,7 +185,7 @@ impl Core {
             None => slot.counter.epoch(),
             Some(_) => slot.counter.turn(books.draining.contains_key(user)).0,
         };
-        let filled = Slot::new(Arc::clone(&slot.counter), epoch, Some(known), slot.floor);
+        let filled = Slot::new(slot.counter.clone(), epoch, Some(known), slot.floor);
         self.map.pin().insert(user.into(), filled);
     }
 
@@ -292,7 +292,7 @@ impl Core {
     /// Takes one change. Of a user who is neither cached nor asked for there is nothing to change.
     fn change(&self, books: &mut Books, change: &Change, forced: bool) {
         let user: &str = &change.user;
-        let Some(slot) = self.map.pin().get(user).cloned() else { return };
+        let Some(slot) = self.map.pin().get(user).map(Slot::copy) else { return };
         let Some(known) = change.known else {
             self.forget(books, user, &slot);
             return;
@@ -308,7 +308,7 @@ impl Core {
         } else if !paused && !suspect {
             books.draining.remove(user);
         }
-        let next = Slot::new(Arc::clone(&slot.counter), epoch, Some(known), slot.floor);
+        let next = Slot::new(slot.counter.clone(), epoch, Some(known), slot.floor);
         self.map.pin().insert(user.into(), next);
         self.room.ring(user);
     }
@@ -322,7 +322,7 @@ impl Core {
             return;
         }
         books.drain(user, &slot.counter, true);
-        map.insert(user.into(), Slot::new(Arc::clone(&slot.counter), epoch, None, slot.floor));
+        map.insert(user.into(), Slot::new(slot.counter.clone(), epoch, None, slot.floor));
     }
 
     fn forget_all(&self, books: &mut Books) {
@@ -345,7 +345,7 @@ impl Core {
     /// signed a user up and cannot wait until the change comes round.
     pub(crate) fn forget_user(&self, user: &str) {
         let mut books = self.books();
-        let found = self.map.pin().get(user).cloned();
+        let found = self.map.pin().get(user).map(Slot::copy);
         if let Some(slot) = found {
             self.forget(&mut books, user, &slot);
         }
@@ -401,10 +401,10 @@ impl Core {
     }
 
     /// The user's slot; makes one of which nothing is known. Under the mutex.
-    fn slot_of(&self, user: &str) -> Arc<Slot> {
+    fn slot_of(&self, user: &str) -> Slot {
         let map = self.map.pin();
         if let Some(slot) = map.get(user) {
-            return Arc::clone(slot);
+            return slot.copy();
         }
         if map.len() >= self.limits.capacity {
             self.sweep();
@@ -412,7 +412,7 @@ impl Core {
         let counter = Counter::new(&self.bell);
         let epoch = counter.epoch();
         let slot = Slot::new(counter, epoch, None, i64::MIN);
-        map.insert(user.into(), Arc::clone(&slot));
+        map.insert(user.into(), slot.copy());
         slot
     }
 
@@ -440,7 +440,7 @@ impl Core {
             self.map.pin().remove(user);
             return true;
         }
-        let again = Slot::new(Arc::clone(&slot.counter), epoch, slot.known, slot.floor);
+        let again = Slot::new(slot.counter.clone(), epoch, slot.known, slot.floor);
         self.map.pin().insert(user.into(), again);
         false
     }

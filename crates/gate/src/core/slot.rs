@@ -29,8 +29,12 @@ static STRIPES: LazyLock<usize> = LazyLock::new(|| {
 
 /// How many requests a user has in flight, look-ups on their way included. [`Counter::turn`] and what reads all
 /// words is called under the core's mutex only, so all words are of one epoch there.
+///
+/// Clones are the same counter. Each thread's word is reached from the slot in one step, so where there are fewer
+/// words than [`MOST_STRIPES`], they are named again.
+#[derive(Clone)]
 pub(crate) struct Counter {
-    stripes: Box<[Arc<Stripe>]>,
+    stripes: [Arc<Stripe>; MOST_STRIPES],
 }
 
 /// One word of a counter. A permit holds it, so that its own reference count lies on the same line.
@@ -64,9 +68,20 @@ impl Stripe {
 }
 
 impl Counter {
-    pub(crate) fn new(bell: &Arc<Notify>) -> Arc<Self> {
+    pub(crate) fn new(bell: &Arc<Notify>) -> Self {
         let stripe = |_| Arc::new(Stripe { word: AtomicU64::new(0), bell: Arc::clone(bell), _apart: [0; 4] });
-        Arc::new(Self { stripes: (0..*STRIPES).map(stripe).collect() })
+        let own: Vec<Arc<Stripe>> = (0..*STRIPES).map(stripe).collect();
+        Self { stripes: std::array::from_fn(|at| Arc::clone(&own[at % own.len()])) }
+    }
+
+    /// Whether the other is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.stripes[0], &other.stripes[0])
+    }
+
+    /// Each word once.
+    fn words(&self) -> impl Iterator<Item = &Arc<Stripe>> {
+        self.stripes.iter().take(*STRIPES)
     }
 
     /// This thread's word.
@@ -74,7 +89,7 @@ impl Counter {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local!(static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed));
         let mine = MINE.try_with(|mine| *mine).unwrap_or(0);
-        &self.stripes[mine & (self.stripes.len() - 1)]
+        &self.stripes[mine % MOST_STRIPES]
     }
 
     /// Counts one more, if the epoch is still this one. Who gets the word has to leave it.
@@ -100,7 +115,7 @@ impl Counter {
         let flag = if draining { DRAINING } else { 0 };
         let next = |word: u64| (word.wrapping_add(EPOCH) & !DRAINING) | flag;
         let mut all = 0;
-        for stripe in &self.stripes {
+        for stripe in self.words() {
             let word = &stripe.word;
             let before = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| Some(next(word)));
             all += (before.unwrap_or_else(|word| word) & COUNT) as u32;
@@ -110,7 +125,7 @@ impl Counter {
 
     /// From now on the count is waited for, in the same epoch.
     pub(crate) fn drain(&self) {
-        for stripe in &self.stripes {
+        for stripe in self.words() {
             stripe.word.fetch_or(DRAINING, Ordering::SeqCst);
         }
     }
@@ -121,14 +136,14 @@ impl Counter {
         if self.count() > 0 {
             return false;
         }
-        for stripe in &self.stripes {
+        for stripe in self.words() {
             stripe.word.fetch_and(!DRAINING, Ordering::SeqCst);
         }
         true
     }
 
     pub(crate) fn count(&self) -> u32 {
-        self.stripes.iter().map(|stripe| stripe.count()).sum()
+        self.words().map(|stripe| stripe.count()).sum()
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -142,7 +157,7 @@ fn epoch_of(word: u64) -> Epoch {
 
 /// What the gate knows of a user, as of one epoch.
 pub(crate) struct Slot {
-    pub(crate) counter: Arc<Counter>,
+    pub(crate) counter: Counter,
     pub(crate) epoch: Epoch,
     /// `None`: not known; the slot only keeps the count, and the revision below which no answer is taken.
     pub(crate) known: Option<Known>,
@@ -155,10 +170,15 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(counter: Arc<Counter>, epoch: Epoch, known: Option<Known>, floor: i64) -> Arc<Self> {
+    pub(crate) fn new(counter: Counter, epoch: Epoch, known: Option<Known>, floor: i64) -> Self {
         let open = known.is_some_and(|known| !known.paused);
         let floor = known.map_or(floor, |known| known.revision);
-        Arc::new(Self { counter, epoch, known, floor, open, used: AtomicBool::new(true) })
+        Self { counter, epoch, known, floor, open, used: AtomicBool::new(true) }
+    }
+
+    /// The slot as it is, to work with once the map is let go.
+    pub(crate) fn copy(&self) -> Self {
+        Self::new(self.counter.clone(), self.epoch, self.known, self.floor)
     }
 
     /// Remembers that it was used. Writes only once a sweep, so that readers share the line.
@@ -223,10 +243,10 @@ mod tests {
     #[test]
     fn the_epoch_wraps_without_touching_the_count() {
         let counter = Counter::new(&Arc::new(Notify::new()));
-        for stripe in &counter.stripes {
+        for stripe in counter.words() {
             stripe.word.store(u64::MAX - COUNT - DRAINING + 7, Ordering::SeqCst);
         }
         let (epoch, count) = counter.turn(false);
-        assert_eq!((epoch, count), (Epoch(0), 7 * counter.stripes.len() as u32));
+        assert_eq!((epoch, count), (Epoch(0), 7 * *STRIPES as u32));
     }
 }

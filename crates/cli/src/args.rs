@@ -335,8 +335,15 @@ pub(crate) enum IdentityCommand {
     #[command(after_help = "Example:\n  handover identity rebuild-mirror")]
     RebuildMirror,
     /// Compare the mirror with the truth
-    #[command(after_help = "Example:\n  handover identity verify-mirror\n\nExits with 3 where they differ.")]
-    VerifyMirror,
+    #[command(
+        after_help = "Examples:\n  handover identity verify-mirror\n  handover identity verify-mirror --repair\n\n\
+Exits with 3 where they differ and nothing was repaired. A missing field is harmless: it means \"ask Identity\"."
+    )]
+    VerifyMirror {
+        /// Write what the truth says over every field that differs
+        #[arg(long)]
+        repair: bool,
+    },
 }
 
 #[derive(ClapArgs, Debug)]

@@ -102,7 +102,8 @@ async fn retry(context: &Context, stage: StageName) -> Result<Exit> {
         }
     }
     done.jobs_queued_again = queues.dead_requeue(stage.as_str(), &again).await?;
-    done.users_queued_again = queues.dead_drop(stage.as_str(), &settled).await?;
+    queues.dead_drop(stage.as_str(), &settled).await?;
+    done.users_queued_again = fates.values().filter(|fate| **fate == Fate::Queued).count();
     context.output.result(&done, || {
         if fates.is_empty() && done.left == 0 {
             return format!("no job of {stage} was given up");
@@ -122,7 +123,7 @@ async fn retry(context: &Context, stage: StageName) -> Result<Exit> {
 }
 
 /// What becomes of a dead job; one that is in no list of fates is left.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// Its attempt is still open: the job runs again.
     Open,

@@ -1,7 +1,8 @@
 //! `identity get|enroll|rebuild-mirror|verify-mirror`.
 
 use anyhow::Result;
-use handover_identity::{DifferenceKind, Enroll, Mirrored};
+use handover_identity::{Difference, DifferenceKind, Enroll, Identity, Mirrored, Verification};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::user::{in_words, states};
@@ -19,7 +20,7 @@ pub(crate) async fn run(context: &Context, command: IdentityCommand) -> Result<E
         IdentityCommand::Get { user } => get(context, &user).await,
         IdentityCommand::Enroll { user, migration } => enroll(context, &user, migration).await,
         IdentityCommand::RebuildMirror => rebuild(context).await,
-        IdentityCommand::VerifyMirror => verify(context).await,
+        IdentityCommand::VerifyMirror { repair } => verify(context, repair).await,
     }
 }
 
@@ -90,7 +91,7 @@ async fn rebuild(context: &Context) -> Result<Exit> {
         let newer = match rebuilt.newer {
             0 => String::new(),
             newer => format!(
-                ", {newer} newer than the truth when it was read (`verify-mirror` tells whether wrong)"
+                ", {newer} newer than the truth as it was read: `verify-mirror` tells whether they are wrong"
             ),
         };
         format!("{users} known to Identity, {} written{newer}", count(rebuilt.written as usize, "field"))
@@ -98,35 +99,67 @@ async fn rebuild(context: &Context) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn verify(context: &Context) -> Result<Exit> {
-    let found = context.identity()?.verify_mirror().await?;
-    let differences: Vec<Value> = found
-        .differences
-        .iter()
-        .map(|d| json!({ "user": d.truth.user, "kind": word(d.kind), "truth": d.truth.text, "mirror": d.found }))
-        .collect();
-    let value = json!({
-        "compared": found.compared, "missing": found.missing, "stale": found.stale, "wrong": found.wrong,
-        "differences": differences,
-    });
-    context.output.result(&value, || {
-        let head = format!(
-            "{} compared: {} missing, {} stale, {} wrong",
-            found.compared, found.missing, found.stale, found.wrong
-        );
-        let lines = found.differences.iter().take(LISTED).map(|d| {
-            format!(
-                "\n  {} {}: truth `{}`, mirror `{}`",
-                d.truth.user,
-                word(d.kind),
-                d.truth.text,
-                d.found.as_deref().unwrap_or("")
-            )
-        });
-        head + &lines.collect::<String>()
+/// What a comparison found.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    compared: u64,
+    missing: u64,
+    stale: u64,
+    wrong: u64,
+    /// Fields that were written over; none without `--repair`.
+    repaired: Option<u64>,
+    /// The first thousand.
+    differences: Vec<Value>,
+}
+
+async fn verify(context: &Context, repair: bool) -> Result<Exit> {
+    let identity = context.identity()?;
+    let found = identity.verify_mirror().await?;
+    let differ = found.missing + found.stale + found.wrong;
+    let repaired = if repair { Some(repair_all(&identity, &found).await?) } else { None };
+    let difference = |d: &Difference| json!({ "user": d.truth.user, "kind": word(d.kind), "truth": d.truth.text, "mirror": d.found });
+    let compared = Comparison {
+        compared: found.compared,
+        missing: found.missing,
+        stale: found.stale,
+        wrong: found.wrong,
+        repaired,
+        differences: found.differences.iter().map(difference).collect(),
+    };
+    context.output.result(&compared, || {
+        let Comparison { compared, missing, stale, wrong, .. } = &compared;
+        let done = repaired
+            .map(|fields| format!("; {} repaired", count(fields as usize, "field")))
+            .unwrap_or_default();
+        let mut lines =
+            vec![format!("{compared} compared: {missing} missing, {stale} stale, {wrong} wrong{done}")];
+        lines.extend(found.differences.iter().take(LISTED).map(difference_text));
+        if differ > LISTED as u64 {
+            lines.push(format!("  and {} more", differ - LISTED as u64));
+        }
+        lines.join("\n")
     })?;
     // A missing field is harmless: it means "ask Identity".
-    Ok(if found.stale + found.wrong == 0 { Exit::Done } else { Exit::Findings })
+    Ok(if repair || found.stale + found.wrong == 0 { Exit::Done } else { Exit::Findings })
+}
+
+/// Repairs what a comparison listed, and compares again for as long as it listed less than it counted.
+async fn repair_all(identity: &Identity, found: &Verification) -> Result<u64> {
+    let (mut found, mut repaired) = (found.clone(), 0);
+    loop {
+        let written = identity.mirror().repair(identity.truth(), &found.differences).await?;
+        repaired += written;
+        let listed = found.differences.len() as u64;
+        if written == 0 || listed >= found.missing + found.stale + found.wrong {
+            return Ok(repaired);
+        }
+        found = identity.verify_mirror().await?;
+    }
+}
+
+fn difference_text(d: &Difference) -> String {
+    let found = d.found.as_deref().map_or_else(|| "no field".to_owned(), |text| format!("`{text}`"));
+    format!("  {}: {}: truth `{}`, mirror {found}", d.truth.user, word(d.kind), d.truth.text)
 }
 
 fn word(kind: DifferenceKind) -> &'static str {

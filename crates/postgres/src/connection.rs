@@ -108,7 +108,7 @@ impl Database {
 
     fn failed_to_connect(&self, error: tokio_postgres::Error) -> Error {
         let error = Error::from(error);
-        if error.sqlstate().is_some() {
+        if error.sqlstate().is_some() || error.is_unreachable() {
             error.of(self.role)
         } else {
             Error::connection(self.role, error.to_string())

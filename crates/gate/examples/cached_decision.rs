@@ -14,6 +14,7 @@ const LASTS: Duration = Duration::from_millis(150);
 
 type Plain = papaya::HashMap<Box<str>, u64, foldhash::fast::RandomState>;
 
+#[expect(clippy::print_stdout, reason = "its output is what it is for")]
 fn main() {
     let names: Vec<String> = (0..USERS).map(|user| format!("user-{user}")).collect();
     let warm = Warm::new(&names);

@@ -61,6 +61,8 @@ pub struct Adding {
     session: Apart,
     buffer: BytesMut,
     cohort: CohortInfo,
+    /// Users pushed so far: their order, since all that are named as parameters share one line.
+    pushed: i64,
 }
 
 /// A session that has a temporary table and no time-outs: it never goes back to the pool.
@@ -88,23 +90,26 @@ impl Tracking {
         session
             .batch_execute(
                 "DROP TABLE IF EXISTS pg_temp.adding;
-                 CREATE TEMPORARY TABLE adding (line int8 NOT NULL, user_key text NOT NULL);
+                 CREATE TEMPORARY TABLE adding (nth int8 NOT NULL, line int8 NOT NULL, user_key text NOT NULL);
                  SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0",
             )
             .await?;
         let sink = Box::pin(session.copy_in("COPY pg_temp.adding FROM STDIN BINARY").await?);
         let mut buffer = BytesMut::with_capacity(CHUNK + 1024);
         buffer.put_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-        Ok(Adding { sink, session: apart, buffer, cohort: cohort.clone() })
+        Ok(Adding { sink, session: apart, buffer, cohort: cohort.clone(), pushed: 0 })
     }
 }
 
 impl Adding {
     /// Adds the user of that line, spelled as the key type spells it.
     pub async fn push(&mut self, line: i64, user: &str) -> Result<(), Error> {
-        self.buffer.put_i16(2);
-        self.buffer.put_i32(8);
-        self.buffer.put_i64(line);
+        self.pushed += 1;
+        self.buffer.put_i16(3);
+        for number in [self.pushed, line] {
+            self.buffer.put_i32(8);
+            self.buffer.put_i64(number);
+        }
         self.buffer.put_i32(user.len() as i32);
         self.buffer.put_slice(user.as_bytes());
         if self.buffer.len() >= CHUNK {
@@ -127,9 +132,9 @@ async fn settle(session: &mut PooledConnection, cohort: &CohortInfo) -> Result<A
     let transaction = session.transaction().await?;
     let lock = "SELECT last_seq FROM handover.cohort WHERE id = $1 FOR UPDATE";
     let last: i64 = transaction.query_one(lock, &[&cohort.id]).await?.get(0);
-    let put = "WITH lines AS (SELECT user_key, min(line) AS line FROM pg_temp.adding GROUP BY user_key),
+    let put = "WITH lines AS (SELECT user_key, min(nth) AS nth FROM pg_temp.adding GROUP BY user_key),
          added AS (INSERT INTO handover.member (migration_id, user_key, cohort_id, seq)
-             SELECT $1, user_key, $2, $3 + row_number() OVER (ORDER BY line) FROM lines ORDER BY line
+             SELECT $1, user_key, $2, $3 + row_number() OVER (ORDER BY nth) FROM lines ORDER BY nth
              ON CONFLICT (migration_id, user_key) DO NOTHING RETURNING seq)
         SELECT count(*), max(seq) FROM added";
     let row = transaction.query_one(put, &[&cohort.migration_id, &cohort.id, &last]).await?;
@@ -161,10 +166,10 @@ async fn clashes(
     transaction
         .execute(
             "CREATE TEMPORARY TABLE clash ON COMMIT DROP AS
-             SELECT a.line, a.user_key, m.cohort_id, row_number() OVER w > 1 AS repeated,
+             SELECT a.nth, a.line, a.user_key, m.cohort_id, row_number() OVER w > 1 AS repeated,
                     m.cohort_id = $2 AND m.seq <= $3 AS here, m.cohort_id <> $2 AS other
                FROM pg_temp.adding a JOIN handover.member m ON m.migration_id = $1 AND m.user_key = a.user_key
-             WINDOW w AS (PARTITION BY a.user_key ORDER BY a.line)",
+             WINDOW w AS (PARTITION BY a.user_key ORDER BY a.nth)",
             &[&cohort.migration_id, &cohort.id, &last],
         )
         .await?;
@@ -173,7 +178,7 @@ async fn clashes(
     let row = transaction.query_one(counts, &[]).await?;
     (report.duplicates, report.already_here, report.other_cohort) = (row.get(0), row.get(1), row.get(2));
     let list = "SELECT l.line, l.user_key, l.repeated, l.here, c.name FROM pg_temp.clash l
-        LEFT JOIN handover.cohort c ON c.id = l.cohort_id WHERE repeated OR here OR other ORDER BY line LIMIT $1";
+        LEFT JOIN handover.cohort c ON c.id = l.cohort_id WHERE repeated OR here OR other ORDER BY nth LIMIT $1";
     for row in transaction.query(list, &[&LISTED]).await? {
         let kind = match (row.get(2), row.get(3)) {
             (true, _) => ClashKind::Duplicate,

@@ -49,6 +49,20 @@ async fn every_line_that_adds_nobody_is_told_with_its_reason() {
 }
 
 #[tokio::test]
+async fn users_named_without_lines_keep_the_order_they_were_named_in() {
+    let bench = Bench::new().await;
+    let cohort = bench.cohort("pilot", &[]).await;
+    let mut adding = bench.tracking.add_users(&cohort).await.unwrap();
+    for user in ["5", "3", "9", "3", "1"] {
+        adding.push(0, user).await.unwrap();
+    }
+    assert_eq!(adding.finish().await.unwrap().added, 4);
+    bench.tracking.launch(&cohort, Some(3)).await.unwrap();
+    let order = bench.tracking.draw(Kind::Move, 9).await.unwrap();
+    assert_eq!(order.iter().map(|drawn| drawn.user.as_str()).collect::<Vec<_>>(), ["5", "3", "9"]);
+}
+
+#[tokio::test]
 async fn a_user_may_be_in_one_cohort_of_each_migration() {
     let bench = Bench::new().await;
     bench.cohort("of-m", &["1"]).await;

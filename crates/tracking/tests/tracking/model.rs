@@ -44,7 +44,7 @@ enum Step {
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    prop::collection::vec(op(), 1..60)
+    prop::collection::vec(op(), 1..50)
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -302,7 +302,7 @@ async fn drain(history: &mut History<'_>) {
 fn no_history_loses_a_user_counts_one_twice_or_gives_a_version_out_again() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let bench = runtime.block_on(Bench::new());
-    let config = Config { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 16, max_shrink_iters: 200, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let run = runner.run(&ops(), |ops| {
         runtime.block_on(play(&bench, &ops));

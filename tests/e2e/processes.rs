@@ -67,8 +67,8 @@ async fn an_operator_moves_a_cohort_from_a_file_and_rolls_some_back() -> Result<
     let mut fleet = Fleet::of_all(&world)?;
     start(&mut fleet, &["copy", "pause"], &[])?;
     let file = tempfile::NamedTempFile::new()?;
-    let lines: String = (1..=30).map(|user| format!("{user:03}\n")).collect();
-    std::fs::write(file.path(), format!("# pilot\n\n{lines}7\n"))?;
+    let lines: Vec<String> = (1..=30).map(|user| format!("{user:03}")).collect();
+    std::fs::write(file.path(), format!("# pilot\n\n{}\n7\n", lines.join("\n")))?;
     json(&world, &["cohort", "create", "pilot", "--migration", REMINDERS]).await?;
     let path = file.path().display().to_string();
     let added = json(&world, &["cohort", "add", "pilot", "--file", &path]).await?;
@@ -195,16 +195,17 @@ async fn in_mid_copy(world: &World) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_emptied_in_mid_run_costs_nobody_anything() -> Result<()> {
-    let world = world(200).await?;
+    // Its Redis is emptied whole.
+    let setup =
+        Setup { users: 200, rows_per_user: Some(5), max_paused: 40, own_servers: true, ..Setup::default() };
+    let world = World::new(setup).await?;
     let cohort = launch(&world, 200).await?;
     let _fleet = Fleet::of_all(&world)?;
     let mut redis = redis(&world).await?;
     for share in [20, 100] {
         until("some have completed", || async { Ok(users(&world, &cohort).await?.completed >= share) })
             .await?;
-        // Only this world's keys: other tests share the server.
-        let keys: Vec<String> = redis.keys(format!("{}*", world.prefix)).await?;
-        let _: i64 = redis.del(keys).await?;
+        redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
     }
     all_completed(&world, &cohort, 200).await?;
     each_moved_once(&world, 200).await?;

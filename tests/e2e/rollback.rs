@@ -11,9 +11,9 @@ const REMINDERS: &str = "invoice-reminders";
 
 /// Users 1 to 5 on the new system.
 async fn moved() -> Result<(World, CohortInfo)> {
-    let world = World::new(Setup { rows_per_user: Some(3), ..Setup::default() }).await?;
+    let world = Box::pin(World::new(Setup { rows_per_user: Some(3), ..Setup::default() })).await?;
     let cohort = world.launched(REMINDERS, "c", &["1", "2", "3", "4", "5"]).await?;
-    let moved = world.drive(Kind::Move).await?;
+    let moved = Box::pin(world.drive(Kind::Move)).await?;
     assert!(moved.iter().all(|(_, outcome)| *outcome == Outcome::Finished), "{moved:?}");
     Ok((world, cohort))
 }

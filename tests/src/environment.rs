@@ -70,6 +70,11 @@ impl World {
         Ok(texts.into_iter().map(|(name, value)| (format!("HANDOVER_{name}"), value)).collect())
     }
 
+    /// The folder of one of this world's plans.
+    pub fn plan(&self, name: &str) -> String {
+        self.plans.join(name).display().to_string()
+    }
+
     /// A program that works in this world and knows no other settings.
     pub fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(crate::program(program)?);

@@ -52,7 +52,7 @@ impl Default for Setup {
             users: 5,
             rows_per_user: None,
             max_paused: 100,
-            max_pause: Duration::from_secs(60),
+            max_pause: Duration::from_mins(1),
             own_servers: false,
         }
     }
@@ -78,7 +78,7 @@ impl World {
         let world = Self::bare(setup, &examples()).await?;
         let legacy = world.url(Server::Legacy)?;
         example::install(&legacy, &world.url(Server::Destination)?).await?;
-        let shape = Shape { rows_per_user: setup.rows_per_user, ..Shape::default() };
+        let shape = Shape { rows_per_user: setup.rows_per_user };
         example::generate(&legacy, setup.users, 7, shape).await?;
         world.ready().await?;
         Ok(world)

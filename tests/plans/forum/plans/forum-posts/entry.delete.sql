@@ -1,0 +1,1 @@
+DELETE FROM board.entry WHERE owner = ANY (:users)

@@ -1,0 +1,1 @@
+DELETE FROM book.page WHERE owner = ANY (:users)

@@ -4,6 +4,7 @@
 //! Cached decisions take no lock. Everything else happens under one mutex, so that a change, an answer and an
 //! acknowledgement have an order; none of it waits for anything. Times are given by the caller.
 
+mod key;
 mod known;
 mod lease;
 mod news;
@@ -21,11 +22,12 @@ use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::waiting::WaitingRoom;
+use key::Key;
 pub(crate) use known::Known;
 use lease::Leases;
 pub(crate) use news::{Acknowledgement, Change, Entry, Lost, Place, Read};
 pub(crate) use permit::{Asking, Permit};
-use slot::{Counter, Slot};
+use slot::{Counter, Counters, Slot};
 
 /// A gate's bounds, as far as the core needs them.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +64,7 @@ pub(crate) enum Answered {
 }
 
 pub(crate) struct Core {
-    map: papaya::HashMap<Box<str>, Slot, RandomState>,
+    map: papaya::HashMap<Key, Slot, RandomState>,
     leases: Leases,
     limits: Limits,
     books: Mutex<Books>,
@@ -79,6 +81,7 @@ struct Books {
     read_before: Option<Moment>,
     /// Users whose count is waited for.
     draining: HashMap<Box<str>, Drain>,
+    counters: Counters,
     /// Permits of requests that were given up after they had handed them on.
     lingering: Vec<Permit>,
 }
@@ -95,6 +98,15 @@ impl Books {
         // An entry of another counter is of one that was dropped, with nothing in flight.
         let suspect = suspect || self.suspects(user, counter);
         self.draining.insert(user.into(), Drain { counter: counter.clone(), suspect });
+    }
+
+    /// The user has left the cache with nothing in flight.
+    fn dropped(&mut self, user: &str, counter: &Counter) {
+        // It is another user's from now on, and must not be waited for in this one's name.
+        if self.draining.get(user).is_some_and(|drain| drain.counter.is(counter)) {
+            self.draining.remove(user);
+        }
+        self.counters.give_back(counter.clone());
     }
 
     fn suspects(&self, user: &str, counter: &Counter) -> bool {
@@ -126,7 +138,7 @@ impl Core {
             return None;
         }
         let map = self.map.pin();
-        let slot = map.get(user).filter(|slot| slot.open)?;
+        let slot = map.get(user.as_bytes()).filter(|slot| slot.open)?;
         let known = slot.known?;
         slot.touch();
         // In flight only if the slot is still the newest at the very moment of counting.
@@ -142,8 +154,8 @@ impl Core {
         if !self.leases.member_holds(now) {
             return Look::Closed;
         }
-        let _books = self.books();
-        let slot = self.slot_of(user);
+        let mut books = self.books();
+        let slot = self.slot_of(&mut books, user);
         if let Some(known) = slot.known.filter(|_| self.leases.cache_holds(now)) {
             if known.paused {
                 return Look::Paused;
@@ -163,8 +175,8 @@ impl Core {
         if !self.leases.member_holds(now) {
             return Answered::Closed;
         }
-        let books = self.books();
-        let slot = self.slot_of(&asking.user);
+        let mut books = self.books();
+        let slot = self.slot_of(&mut books, &asking.user);
         if slot.counter.epoch() != asking.epoch || known.revision < slot.floor || deadline <= now {
             return Answered::Again;
         }
@@ -201,7 +213,7 @@ impl Core {
             return None;
         }
         let mut books = self.books();
-        let slot = self.slot_of(user);
+        let slot = self.slot_of(&mut books, user);
         let (stripe, _) = slot.counter.enter_any();
         if !slot.open {
             slot.counter.drain();
@@ -292,7 +304,7 @@ impl Core {
     /// Takes one change. Of a user who is neither cached nor asked for there is nothing to change.
     fn change(&self, books: &mut Books, change: &Change, forced: bool) {
         let user: &str = &change.user;
-        let Some(slot) = self.map.pin().get(user).map(Slot::copy) else { return };
+        let Some(slot) = self.map.pin().get(user.as_bytes()).map(Slot::copy) else { return };
         let Some(known) = change.known else {
             self.forget(books, user, &slot);
             return;
@@ -318,7 +330,8 @@ impl Core {
         let (epoch, in_flight) = slot.counter.turn(true);
         let map = self.map.pin();
         if in_flight == 0 {
-            map.remove(user);
+            map.remove(user.as_bytes());
+            books.dropped(user, &slot.counter);
             return;
         }
         books.drain(user, &slot.counter, true);
@@ -331,7 +344,7 @@ impl Core {
         self.leases.forget();
         let map = self.map.pin();
         for (user, slot) in &map {
-            self.forget(books, user, slot);
+            self.forget(books, user.as_str(), slot);
         }
         self.room.ring_all();
     }
@@ -345,7 +358,7 @@ impl Core {
     /// signed a user up and cannot wait until the change comes round.
     pub(crate) fn forget_user(&self, user: &str) {
         let mut books = self.books();
-        let found = self.map.pin().get(user).map(Slot::copy);
+        let found = self.map.pin().get(user.as_bytes()).map(Slot::copy);
         if let Some(slot) = found {
             self.forget(&mut books, user, &slot);
         }
@@ -401,15 +414,15 @@ impl Core {
     }
 
     /// The user's slot; makes one of which nothing is known. Under the mutex.
-    fn slot_of(&self, user: &str) -> Slot {
+    fn slot_of(&self, books: &mut Books, user: &str) -> Slot {
         let map = self.map.pin();
-        if let Some(slot) = map.get(user) {
+        if let Some(slot) = map.get(user.as_bytes()) {
             return slot.copy();
         }
         if map.len() >= self.limits.capacity {
-            self.sweep();
+            self.sweep(books);
         }
-        let counter = Counter::new(&self.bell);
+        let counter = books.counters.take(&self.bell);
         let epoch = counter.epoch();
         let slot = Slot::new(counter, epoch, None, i64::MIN);
         map.insert(user.into(), slot.copy());
@@ -417,7 +430,7 @@ impl Core {
     }
 
     /// Makes room: drops users without requests in flight, first those who were not seen since the last time.
-    fn sweep(&self) {
+    fn sweep(&self, books: &mut Books) {
         let map = self.map.pin();
         let wanted = (self.limits.capacity / 8).max(1);
         let mut dropped = 0;
@@ -426,7 +439,7 @@ impl Core {
                 if dropped >= wanted {
                     return;
                 }
-                if !slot.was_used() && slot.counter.count() == 0 && self.retire(user, slot) {
+                if !slot.was_used() && slot.counter.count() == 0 && self.retire(books, user.as_str(), slot) {
                     dropped += 1;
                 }
             }
@@ -434,10 +447,11 @@ impl Core {
     }
 
     /// Drops a user, unless a request has just come in. Whoever still holds the slot is turned back.
-    fn retire(&self, user: &str, slot: &Slot) -> bool {
+    fn retire(&self, books: &mut Books, user: &str, slot: &Slot) -> bool {
         let (epoch, in_flight) = slot.counter.turn(true);
         if in_flight == 0 {
-            self.map.pin().remove(user);
+            self.map.pin().remove(user.as_bytes());
+            books.dropped(user, &slot.counter);
             return true;
         }
         let again = Slot::new(slot.counter.clone(), epoch, slot.known, slot.floor);

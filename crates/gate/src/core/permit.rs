@@ -1,14 +1,12 @@
 //! Leave to serve one request, and a look-up on its way. Each counts as in flight until it is dropped.
 
-use std::sync::Arc;
-
 use super::known::Known;
 use super::slot::{Epoch, Stripe};
 use crate::clock::Moment;
 
 /// Leave to serve one request of a user, until a deadline.
 pub(crate) struct Permit {
-    stripe: Arc<Stripe>,
+    stripe: Stripe,
     known: Known,
     deadline: Moment,
 }
@@ -16,7 +14,7 @@ pub(crate) struct Permit {
 impl Permit {
     /// The stripe must have been entered for it.
     #[inline]
-    pub(super) fn of(stripe: Arc<Stripe>, known: Known, deadline: Moment) -> Self {
+    pub(super) fn of(stripe: Stripe, known: Known, deadline: Moment) -> Self {
         Self { stripe, known, deadline }
     }
 
@@ -41,7 +39,7 @@ impl Drop for Permit {
 /// A question to Identity. Its user counts as in flight from before it is sent.
 pub(crate) struct Asking {
     pub(super) user: Box<str>,
-    pub(super) stripe: Arc<Stripe>,
+    pub(super) stripe: Stripe,
     pub(super) epoch: Epoch,
     pub(super) asked: Moment,
 }

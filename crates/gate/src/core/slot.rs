@@ -18,8 +18,11 @@ const COUNT: u64 = u32::MAX as u64;
 const DRAINING: u64 = 1 << 32;
 /// The epoch has the 31 bits above; one more of them wraps around in silence.
 const EPOCH: u64 = 1 << 33;
-/// The most words that a user's counter has; each takes a line of the processor's cache.
+/// The most words that a user's counter has.
 const MOST_STRIPES: usize = 4;
+/// How many users' words lie together, for one of the stripes. They are many to keep the cache of the processor
+/// small, and so the reference count before them is on a line that its threads have at hand.
+const CHUNK: usize = 1024;
 
 /// How many words each counter has on this machine: a power of two.
 static STRIPES: LazyLock<usize> = LazyLock::new(|| {
@@ -31,18 +34,54 @@ static STRIPES: LazyLock<usize> = LazyLock::new(|| {
 /// words is called under the core's mutex only, so all words are of one epoch there.
 ///
 /// Clones are the same counter. Each thread's word is reached from the slot in one step, so where there are fewer
-/// words than [`MOST_STRIPES`], they are named again.
+/// stripes than [`MOST_STRIPES`], they are named again.
 #[derive(Clone)]
 pub(crate) struct Counter {
-    stripes: [Arc<Stripe>; MOST_STRIPES],
+    chunks: [Arc<Chunk>; MOST_STRIPES],
+    at: usize,
 }
 
-/// One word of a counter. A permit holds it, so that its own reference count lies on the same line.
-pub(crate) struct Stripe {
-    word: AtomicU64,
+/// Words of many users, which one in so many threads counts in.
+struct Chunk {
+    words: [AtomicU64; CHUNK],
     bell: Arc<Notify>,
-    /// Keeps the next word, of another thread, off this line.
-    _apart: [u64; 4],
+    /// Keeps what lies behind, of another thread, off the last line.
+    _apart: [u64; 16],
+}
+
+/// One word of a counter that was entered, and has to be left.
+pub(crate) struct Stripe {
+    chunk: Arc<Chunk>,
+    at: usize,
+}
+
+/// Gives counters out, and takes them back. Under the core's mutex.
+#[derive(Default)]
+pub(crate) struct Counters {
+    free: Vec<Counter>,
+}
+
+impl Counters {
+    /// A counter with nothing in flight.
+    pub(crate) fn take(&mut self, bell: &Arc<Notify>) -> Counter {
+        if let Some(counter) = self.free.pop() {
+            return counter;
+        }
+        let chunk = |_| {
+            let words = std::array::from_fn(|_| AtomicU64::new(0));
+            Arc::new(Chunk { words, bell: Arc::clone(bell), _apart: [0; 16] })
+        };
+        let own: Vec<Arc<Chunk>> = (0..*STRIPES).map(chunk).collect();
+        let chunks: [Arc<Chunk>; MOST_STRIPES] = std::array::from_fn(|at| Arc::clone(&own[at % own.len()]));
+        self.free.extend((1..CHUNK).map(|at| Counter { chunks: chunks.clone(), at }));
+        Counter { chunks, at: 0 }
+    }
+
+    /// Takes back a counter that was turned when nothing was in flight. Its epochs go on, so whoever still has a
+    /// slot of its last user is turned back from the next one's.
+    pub(crate) fn give_back(&mut self, counter: Counter) {
+        self.free.push(counter);
+    }
 }
 
 /// A number that each change of a user's slot makes another one.
@@ -51,63 +90,56 @@ pub(crate) struct Epoch(u64);
 
 impl Stripe {
     /// Counts one less.
+    #[inline]
     pub(crate) fn leave(&self) {
-        let before = self.word.fetch_sub(1, Ordering::SeqCst);
-        if before & DRAINING != 0 && before & COUNT == 1 {
-            self.bell.notify_one();
-        }
+        leave(&self.chunk, self.at);
     }
+}
 
-    fn enter(&self) -> Epoch {
-        epoch_of(self.word.fetch_add(1, Ordering::SeqCst))
-    }
-
-    fn count(&self) -> u32 {
-        (self.word.load(Ordering::SeqCst) & COUNT) as u32
+#[inline]
+fn leave(chunk: &Chunk, at: usize) {
+    let before = chunk.words[at].fetch_sub(1, Ordering::SeqCst);
+    if before & DRAINING != 0 && before & COUNT == 1 {
+        chunk.bell.notify_one();
     }
 }
 
 impl Counter {
-    pub(crate) fn new(bell: &Arc<Notify>) -> Self {
-        let stripe = |_| Arc::new(Stripe { word: AtomicU64::new(0), bell: Arc::clone(bell), _apart: [0; 4] });
-        let own: Vec<Arc<Stripe>> = (0..*STRIPES).map(stripe).collect();
-        Self { stripes: std::array::from_fn(|at| Arc::clone(&own[at % own.len()])) }
-    }
-
     /// Whether the other is a clone of this one.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.stripes[0], &other.stripes[0])
+        Arc::ptr_eq(&self.chunks[0], &other.chunks[0]) && self.at == other.at
     }
 
     /// Each word once.
-    fn words(&self) -> impl Iterator<Item = &Arc<Stripe>> {
-        self.stripes.iter().take(*STRIPES)
+    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.chunks.iter().take(*STRIPES).map(|chunk| &chunk.words[self.at])
     }
 
-    /// This thread's word.
-    fn stripe(&self) -> &Arc<Stripe> {
+    /// Where this thread counts.
+    #[inline]
+    fn mine(&self) -> &Arc<Chunk> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local!(static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed));
         let mine = MINE.try_with(|mine| *mine).unwrap_or(0);
-        &self.stripes[mine % MOST_STRIPES]
+        &self.chunks[mine % MOST_STRIPES]
     }
 
     /// Counts one more, if the epoch is still this one. Who gets the word has to leave it.
     #[inline]
-    pub(crate) fn enter(&self, epoch: Epoch) -> Option<Arc<Stripe>> {
-        let stripe = self.stripe();
-        if stripe.enter() == epoch {
-            return Some(Arc::clone(stripe));
+    pub(crate) fn enter(&self, epoch: Epoch) -> Option<Stripe> {
+        let chunk = self.mine();
+        if epoch_of(chunk.words[self.at].fetch_add(1, Ordering::SeqCst)) == epoch {
+            return Some(Stripe { chunk: Arc::clone(chunk), at: self.at });
         }
-        stripe.leave();
+        leave(chunk, self.at);
         None
     }
 
     /// Counts one more, and says in which epoch.
-    pub(crate) fn enter_any(&self) -> (Arc<Stripe>, Epoch) {
-        let stripe = self.stripe();
-        let epoch = stripe.enter();
-        (Arc::clone(stripe), epoch)
+    pub(crate) fn enter_any(&self) -> (Stripe, Epoch) {
+        let chunk = self.mine();
+        let epoch = epoch_of(chunk.words[self.at].fetch_add(1, Ordering::SeqCst));
+        (Stripe { chunk: Arc::clone(chunk), at: self.at }, epoch)
     }
 
     /// Begins another epoch, in which the count is or is not waited for. Returns it, with the count.
@@ -115,8 +147,7 @@ impl Counter {
         let flag = if draining { DRAINING } else { 0 };
         let next = |word: u64| (word.wrapping_add(EPOCH) & !DRAINING) | flag;
         let mut all = 0;
-        for stripe in self.words() {
-            let word = &stripe.word;
+        for word in self.words() {
             let before = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| Some(next(word)));
             all += (before.unwrap_or_else(|word| word) & COUNT) as u32;
         }
@@ -125,8 +156,8 @@ impl Counter {
 
     /// From now on the count is waited for, in the same epoch.
     pub(crate) fn drain(&self) {
-        for stripe in self.words() {
-            stripe.word.fetch_or(DRAINING, Ordering::SeqCst);
+        for word in self.words() {
+            word.fetch_or(DRAINING, Ordering::SeqCst);
         }
     }
 
@@ -136,18 +167,18 @@ impl Counter {
         if self.count() > 0 {
             return false;
         }
-        for stripe in self.words() {
-            stripe.word.fetch_and(!DRAINING, Ordering::SeqCst);
+        for word in self.words() {
+            word.fetch_and(!DRAINING, Ordering::SeqCst);
         }
         true
     }
 
     pub(crate) fn count(&self) -> u32 {
-        self.words().map(|stripe| stripe.count()).sum()
+        self.words().map(|word| (word.load(Ordering::SeqCst) & COUNT) as u32).sum()
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
-        epoch_of(self.stripes[0].word.load(Ordering::SeqCst))
+        epoch_of(self.chunks[0].words[self.at].load(Ordering::SeqCst))
     }
 }
 
@@ -206,7 +237,7 @@ mod tests {
     #[test]
     fn a_change_turns_back_who_comes_later_and_counts_who_came_before() {
         let bell = Arc::new(Notify::new());
-        let counter = Counter::new(&bell);
+        let counter = Counters::default().take(&bell);
         let old = counter.epoch();
         let first = counter.enter(old).unwrap();
         let (new, in_flight) = counter.turn(true);
@@ -221,10 +252,10 @@ mod tests {
 
     #[test]
     fn threads_count_apart_and_a_change_sees_them_all() {
-        let counter = Counter::new(&Arc::new(Notify::new()));
+        let counter = Counters::default().take(&Arc::new(Notify::new()));
         let epoch = counter.epoch();
         let enter = || counter.enter(epoch).unwrap();
-        let entered: Vec<Arc<Stripe>> = std::thread::scope(|scope| {
+        let entered: Vec<Stripe> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(enter)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
@@ -241,10 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_given_back_turns_back_who_knew_its_last_user() {
+        let mut counters = Counters::default();
+        let counter = counters.take(&Arc::new(Notify::new()));
+        let old = counter.epoch();
+        counter.turn(false);
+        counters.give_back(counter.clone());
+        let next = counters.take(&Arc::new(Notify::new()));
+        assert!(next.is(&counter) && !next.is(&counters.take(&Arc::new(Notify::new()))));
+        assert!(counter.enter(old).is_none() && next.enter(next.epoch()).is_some());
+    }
+
+    #[test]
     fn the_epoch_wraps_without_touching_the_count() {
-        let counter = Counter::new(&Arc::new(Notify::new()));
-        for stripe in counter.words() {
-            stripe.word.store(u64::MAX - COUNT - DRAINING + 7, Ordering::SeqCst);
+        let counter = Counters::default().take(&Arc::new(Notify::new()));
+        for word in counter.words() {
+            word.store(u64::MAX - COUNT - DRAINING + 7, Ordering::SeqCst);
         }
         let (epoch, count) = counter.turn(false);
         assert_eq!((epoch, count), (Epoch(0), 7 * *STRIPES as u32));

@@ -134,14 +134,14 @@ impl Stage {
                 let _ = mirror.heartbeat().await;
             }
         });
-        if let Some(before) = self.heart.lock().unwrap().replace(heart) {
+        if let Some(before) = self.heart.lock().expect("no test panics with it").replace(heart) {
             before.abort();
         }
     }
 
     /// From now on the gates hear nothing.
     pub(crate) fn stop_heart(&self) {
-        if let Some(heart) = self.heart.lock().unwrap().take() {
+        if let Some(heart) = self.heart.lock().expect("no test panics with it").take() {
             heart.abort();
         }
     }
@@ -209,5 +209,5 @@ pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
             ticks.tick().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("it never was so");
+    tokio::time::timeout(Duration::from_mins(1), asking).await.expect("it never was so");
 }

@@ -17,6 +17,9 @@ const TRY: Duration = Duration::from_millis(50);
 /// Between two rounds of such waits those writers go on.
 const GAP: Duration = Duration::from_millis(50);
 
+/// Draws the next number and keeps it, under the row's lock: snapshots that show an older one are behind.
+const BUMP: &str = "UPDATE handover_fence.clock SET n = nextval('handover_fence.raised')";
+
 /// What became of one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Raise {
@@ -121,8 +124,7 @@ async fn write(
                     WHERE current_setting('synchronous_commit') = 'off'";
     transaction.execute(durable, &[]).await?;
     // First, and drawn under the row's lock: the numbers must be committed in the order they were drawn.
-    let bump = "UPDATE handover_fence.clock SET n = nextval('handover_fence.raised')";
-    transaction.execute(bump, &[]).await?;
+    transaction.execute(BUMP, &[]).await?;
     let sql = "INSERT INTO handover_fence.fenced AS f (user_key, migration, version, state)
                SELECT u.user_key, $1, u.version, 'paused'
                  FROM unnest($2::text[], $3::int8[]) AS u (user_key, version)
@@ -163,6 +165,9 @@ async fn drain<'u>(
     let held = pass(connection, buckets.values().copied().collect(), deadline).await?;
     let mut drained: BTreeSet<&str> =
         keys.iter().copied().filter(|user| !held.contains(&buckets[*user])).collect();
+    // A second time: a snapshot taken since the rows were written shows the fence, and may yet hide what those
+    // who were waited for committed, such as a parent row that they gave to one of these users.
+    connection.execute(BUMP, &[]).await?;
     // Only now: whoever gave a parent row to one of these users has ended, so that his note can be read.
     drained = follow_crossings(connection, migration, drained, deadline).await?;
     // Last: a row that reached nobody when it was written may have got its parent by what was waited for above.

@@ -176,3 +176,25 @@ async fn a_call_that_contradicts_itself_is_refused() {
     }
     assert_eq!(raise(&mut fence, REMINDERS, &[], PATIENCE).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn what_could_not_be_guarded_is_an_error_of_installation_that_names_the_table() {
+    for (change, table) in [
+        (
+            "ALTER TABLE shop.invoice_reminder DROP CONSTRAINT invoice_reminder_pkey CASCADE",
+            "shop.invoice_reminder",
+        ),
+        ("DROP TABLE shop.reminder_recipient", "shop.reminder_recipient"),
+        (
+            "ALTER TABLE shop.reminder_recipient RENAME TO r;
+             CREATE VIEW shop.reminder_recipient AS SELECT * FROM shop.r",
+            "shop.reminder_recipient",
+        ),
+    ] {
+        let stage = Stage::example().await;
+        let mut connection = stage.connect().await;
+        connection.batch_execute(change).await.unwrap();
+        let refused = install(&mut connection, &plan(REMINDERS)).await.unwrap_err();
+        assert!(matches!(&refused, Error::Table { table: named, .. } if named == table), "{refused}");
+    }
+}

@@ -118,6 +118,27 @@ async fn a_rollback_is_asked_for_once_and_of_completed_users_alone() {
 }
 
 #[tokio::test]
+async fn a_rollback_that_has_not_begun_can_be_forgotten_and_its_user_stays_completed() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 3).await;
+    let drawn = bench.draw(3).await;
+    bench.complete(&drawn[..2]).await;
+    bench.fail(&drawn[2..]).await;
+    let t = &bench.tracking;
+    t.request_rollback(&cohort, None).await.unwrap();
+    assert!(t.user("a1").await.unwrap()[0].rollback_requested);
+    assert_eq!(t.cancel_rollbacks(&cohort).await.unwrap(), 2);
+    assert_eq!(t.cancel_rollbacks(&cohort).await.unwrap(), 0);
+    let status = t.status(&cohort).await.unwrap();
+    assert_eq!((status.users.completed, status.rollback_requested), (2, 0));
+    let mut places = t.whereabouts(cohort.migration_id, &named(&["a1", "a3", "x"])).await.unwrap();
+    places.sort_by(|one, other| one.user.cmp(&other.user));
+    let places: Vec<(&str, &str)> = places.iter().map(|place| (&*place.user, &*place.state)).collect();
+    assert_eq!(places, [("a1", "completed"), ("a3", "failed")]);
+    bench.assert_sound("rollbacks forgotten").await;
+}
+
+#[tokio::test]
 async fn folding_counters_keeps_every_sum() {
     let bench = Bench::new().await;
     let cohort = bench.launched("a", 60).await;

@@ -1,8 +1,10 @@
 //! Transactions that began before a pause and write after it, under every isolation level.
 
-use handover_fence::{PAUSED, install};
+use handover_fence::{PAUSED, Raise, install};
 
-use crate::support::{REMINDERS, SETTINGS, Stage, code, new_reminder, plan, refusal};
+use crate::support::{
+    PATIENCE, REMINDERS, SETTINGS, Stage, code, new_reminder, plan, raising, refusal, row_of,
+};
 
 const STALE: &str = "40001";
 
@@ -94,6 +96,27 @@ async fn an_old_snapshot_that_does_not_see_whose_the_parent_is_now_cannot_write(
     stage.pause(REMINDERS, &[("2", 1)]).await;
     let recipient = "INSERT INTO shop.reminder_recipient (reminder_id, email) VALUES (1, '')";
     assert_eq!(code(&writer, recipient).await, STALE);
+}
+
+#[tokio::test]
+async fn a_snapshot_taken_while_the_pause_waits_cannot_write_by_way_of_a_parent_it_takes_for_anothers() {
+    let stage = Stage::fenced().await;
+    let mover = stage.connect().await;
+    mover.batch_execute("BEGIN; UPDATE shop.invoice SET owner_id = 2 WHERE id = 1").await.unwrap();
+    let raising = raising(&stage, &[("2", 1)], PATIENCE).await;
+    row_of(&stage, "2").await;
+    // Its snapshot shows the fence, and invoice 1 as user 1's.
+    let writers = [stage.connect().await, stage.connect().await];
+    for (writer, level) in writers.iter().zip(["REPEATABLE READ", "SERIALIZABLE"]) {
+        let sql = format!("BEGIN ISOLATION LEVEL {level}; SELECT FROM shop.invoice");
+        writer.batch_execute(&sql).await.unwrap();
+    }
+    mover.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(raising.await.unwrap(), [Raise::Raised]);
+    for writer in &writers {
+        let recipient = "INSERT INTO shop.reminder_recipient (reminder_id, email) VALUES (1, '')";
+        assert_eq!(code(writer, recipient).await, STALE);
+    }
 }
 
 #[tokio::test]

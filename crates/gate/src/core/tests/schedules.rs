@@ -232,3 +232,31 @@ fn a_user_dropped_and_cached_again_is_drained_by_the_newer_count() {
     drop(permit);
     assert_eq!(busy(&core, 1), (4, vec![]));
 }
+
+#[test]
+fn an_answer_that_was_asked_for_before_a_break_neither_admits_nor_fills() {
+    let core = following();
+    let asking = ask(&core, "a", 1);
+    read(&core, 1, vec![]).unwrap_err();
+    core.positioned(place(2, 1, 9), at(1));
+    assert!(matches!(core.answered(&asking, known("r0"), at(1)), Answered::Again));
+}
+
+#[test]
+fn an_answer_that_outlasts_the_membership_admits_nobody() {
+    let core = following();
+    let asking = ask(&core, "a", 5);
+    assert!(matches!(core.answered(&asking, known("r0"), at(LEASE)), Answered::Closed));
+}
+
+#[test]
+fn a_counter_that_passed_to_another_user_is_not_waited_for_in_the_first_ones_name() {
+    let core = following();
+    let permit = cached(&core, "a", "r1");
+    read(&core, 1, vec![entry(2, &[]), entry(3, &[("a", "r2 m=migrating")])]).unwrap();
+    drop(permit);
+    core.forget_user("a");
+    let other = cached(&core, "b", "r1");
+    assert_eq!(busy(&core, 1), (3, vec![]));
+    drop(other);
+}

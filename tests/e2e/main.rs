@@ -2,11 +2,13 @@
 
 mod audit;
 mod commands;
+mod contract;
 mod fence;
 mod guard;
 mod processes;
 mod rollback;
 mod stages;
+mod stopping;
 mod takeback;
 mod trouble;
 mod unrelated;

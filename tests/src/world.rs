@@ -148,13 +148,10 @@ impl World {
         let (primary, replica) = (self.engine.primary.get().await?, self.engine.replica.get().await?);
         let lsn: String = primary.query_one("SELECT pg_current_wal_lsn()::text", &[]).await?.get(0);
         let sql = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
-        for _ in 0..2_000 {
-            if replica.query_one(sql, &[&lsn]).await?.get(0) {
-                return Ok(());
-            }
-            tokio::task::yield_now().await;
-        }
-        anyhow::bail!("the replica did not catch up")
+        crate::until("the replica has caught up", || async {
+            Ok(replica.query_one(sql, &[&lsn]).await?.get(0))
+        })
+        .await
     }
 
     /// A launched cohort of those users.

@@ -154,8 +154,8 @@ impl Guard {
 
     /// The row reaches its user through others: looked up, locked, and looked up again until the user found is
     /// one whose lock was held before the look. An old snapshot may take a parent for another user's than it is
-    /// now: FOR SHARE fails where the parent has changed since, and keeps it as it is. `!` is a row that reaches nobody yet, such as a child that is
-    /// written before its parent.
+    /// now: FOR SHARE fails where the parent has changed since, and keeps it as it is. `!` is a row that reaches
+    /// nobody yet, such as a child that is written before its parent.
     fn check_way(&self, row: &str) -> String {
         let variable = variable(row);
         let (migration, held, nobody) = (quote_literal(&self.migration), self.held(), quote_literal(NOBODY));

@@ -40,8 +40,8 @@ fn main() {
         }
         let (decision, map, clock) = (median(decisions), median(looks), median(clocks));
         println!(
-            r#"{{"bench":"gate","threads":{threads},"users":{USERS},"ns_per_decision":{decision:.1},"map_ns":{map:.1},"clock_ns":{clock:.1},"ratio":{:.2}}}"#,
-            decision / map
+            r#"{{"bench":"gate","threads":{threads},"users":{USERS},"ns_per_decision":{decision:.1},{}}}"#,
+            format_args!(r#""map_ns":{map:.1},"clock_ns":{clock:.1},"ratio":{:.2}"#, decision / map)
         );
     }
 }

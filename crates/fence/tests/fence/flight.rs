@@ -121,10 +121,10 @@ async fn a_child_that_waits_for_its_parent_is_waited_for() {
     // Nobody's yet: the invoice is another transaction's, or does not exist.
     child.batch_execute(&format!("BEGIN; {}", new_reminder(60))).await.unwrap();
     assert_eq!(code(&stage.connect().await, &new_invoice("60", 2)).await, "ok");
-    let raising = raising(&stage, &[("2", 1)], PATIENCE).await;
+    let mut raising = raising(&stage, &[("2", 1)], PATIENCE).await;
     row_of(&stage, "2").await;
     let seen = stage.connect().await;
-    tokio::time::sleep(BRIEF).await;
+    assert!(tokio::time::timeout(BRIEF, &mut raising).await.is_err(), "it waits for the writer");
     let drained = "SELECT drained FROM handover_fence.fenced WHERE user_key = '2'";
     assert!(!seen.query_one(drained, &[]).await.unwrap().get::<_, bool>(0));
     child.batch_execute("COMMIT").await.unwrap();

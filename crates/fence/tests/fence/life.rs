@@ -52,10 +52,9 @@ async fn installing_waits_for_writers_that_hold_no_lock_of_the_fence_yet() {
     let writer = stage.connect().await;
     writer.batch_execute(&format!("BEGIN; {}", new_reminder(2))).await.unwrap();
     let mut connection = stage.connect().await;
-    let installing =
+    let mut installing =
         tokio::spawn(async move { install(&mut connection, &plan(REMINDERS)).await.map(|_| ()) });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!installing.is_finished());
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut installing).await.is_err());
     writer.batch_execute("COMMIT").await.unwrap();
     installing.await.unwrap().unwrap();
 }

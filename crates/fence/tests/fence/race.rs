@@ -97,7 +97,8 @@ async fn nothing_of_a_user_changes_between_the_raising_of_the_fence_and_its_lift
             assert_eq!(visible_in(&snapshot, REMINDERS, &users).await.expect("a look"), [true]);
             let before: String = snapshot.query_one(CONTENT, &[&user]).await.expect("a look").get(0);
             snapshot.commit().await.expect("read");
-            tokio::time::sleep(Duration::from_millis(40)).await;
+            // Longer than any writer's transaction takes.
+            reader.batch_execute("SELECT pg_sleep(0.04)").await.expect("a pause");
             let after: String = reader.query_one(CONTENT, &[&user]).await.expect("a look").get(0);
             assert_eq!(before, after, "user {user} changed behind fence {version}");
         }

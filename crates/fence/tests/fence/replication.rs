@@ -59,9 +59,10 @@ async fn the_apply_of_logical_replication_is_refused_until_the_fence_is_lifted()
 
 async fn wait_for(connection: &handover_postgres::Connection, sql: &str) {
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
     while !connection.query_one(sql, &[]).await.expect("a look").get::<_, bool>(0) {
         assert!(tokio::time::Instant::now() < deadline, "never: {sql}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        looks.tick().await;
     }
 }
 

@@ -123,8 +123,9 @@ pub(crate) async fn code(connection: &Connection, sql: &str) -> String {
 pub(crate) async fn row_of(stage: &Stage, user: &str) {
     let connection = stage.connect().await;
     let sql = "SELECT EXISTS (SELECT FROM handover_fence.fenced WHERE user_key = $1)";
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
     while !connection.query_one(sql, &[&user]).await.expect("a look").get::<_, bool>(0) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        looks.tick().await;
     }
 }
 

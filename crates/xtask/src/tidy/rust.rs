@@ -13,8 +13,8 @@ const FILE_LINES: usize = 600;
 /// Characters of a line.
 const LINE_CHARACTERS: usize = 140;
 
-/// The one reason for which a test may be ignored.
-const PART: &str = "run by another test, as a process of its own";
+/// The reasons for which a test may be ignored: it is none.
+const NO_TEST: [&str; 2] = ["run by another test, as a process of its own", "a measurement"];
 
 /// Macros that may not stay.
 const LEFTOVERS: [&str; 3] = ["todo", "unimplemented", "dbg"];
@@ -98,13 +98,18 @@ impl<'a> Source<'a> {
         found
     }
 
-    /// A process that another test starts as a part of itself is no test, and says so.
+    /// A process that another test starts, and a measurement, are no tests, and say so.
     fn ignored_tests(&self) -> Vec<Finding> {
         let code = &self.masked.code;
         let ignored = words(code, "ignore").filter(|at| code[..*at].trim_end().ends_with("#["));
         let lines = ignored.map(|at| line_of(code, at));
-        let parts =
-            |line: &usize| self.file.text.lines().nth(line - 1).is_some_and(|text| text.contains(PART));
+        let parts = |line: &usize| {
+            self.file
+                .text
+                .lines()
+                .nth(line - 1)
+                .is_some_and(|text| NO_TEST.iter().any(|why| text.contains(why)))
+        };
         lines
             .filter(|line| !parts(line))
             .map(|line| self.at(line, "a test that is never run proves nothing"))
@@ -188,8 +193,10 @@ mod tests {
             assert_eq!(found, ["src/a.rs:2: a test that is never run proves nothing"]);
         }
         assert!(messages("src/a.rs", "fn ignore() {}\n").is_empty());
-        let part = format!("#[test]\n#[ignore = \"{PART}\"]\nfn a() {{}}\n");
-        assert!(messages("src/a.rs", &part).is_empty());
+        for why in NO_TEST {
+            let text = format!("#[test]\n#[ignore = \"{why}\"]\nfn a() {{}}\n");
+            assert!(messages("src/a.rs", &text).is_empty());
+        }
     }
 
     #[test]

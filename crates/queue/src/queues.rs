@@ -169,7 +169,7 @@ impl Queues {
         .await
     }
 
-    /// Puts deliveries aside until `delay` has passed, with one more try counted. [`crate::backoff`]
+    /// Puts deliveries aside until `delay` has passed, with one more try counted. [`crate::backoff()`]
     /// draws a delay. A delivery that is not held any more is left to whoever holds the job now.
     pub async fn retry<T>(
         &self,

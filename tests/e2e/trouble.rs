@@ -44,14 +44,19 @@ async fn tamper(world: &World, when: &str, then: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_violates_a_constraint_fails_alone_with_table_and_constraint_named() -> Result<()> {
+async fn a_user_who_violates_a_constraint_fails_alone_with_table_constraint_and_key_named() -> Result<()> {
     let world = five().await?;
-    let constraint = "ALTER TABLE reminders.reminder ADD CONSTRAINT nobody_is_three CHECK (owner_id <> 3)";
-    world.sql(Server::Destination, constraint).await?;
+    let last = "SELECT max(r.id) FROM shop.invoice_reminder r JOIN shop.invoice i ON i.id = r.invoice_id
+                 WHERE i.owner_id = 3";
+    let last = world.number(Server::Legacy, last).await?;
+    let constraint =
+        format!("ALTER TABLE reminders.reminder ADD CONSTRAINT not_that_one CHECK (legacy_id <> {last})");
+    world.sql(Server::Destination, &constraint).await?;
     let reason = only_one_fails(&world, "3").await?;
     assert_eq!(reason["kind"], "constraint");
     let message = reason["message"].as_str().unwrap_or_default();
-    for named in ["23514", "table reminder", "constraint nobody_is_three"] {
+    let row = format!("entity reminder, row legacy_id={last}");
+    for named in ["destination: ", "23514", "table reminder", "constraint not_that_one", &row] {
         assert!(message.contains(named), "{message}");
     }
     Ok(())

@@ -204,13 +204,14 @@ impl Comparison<'_> {
     }
 
     fn key(&self, tuple: &Tuple) -> String {
-        let parts = self
-            .entity
-            .key
-            .iter()
-            .map(|name| format!("{name}={}", key_value(&self.entity.layout, name, tuple)));
-        parts.collect::<Vec<_>>().join(" ")
+        row_key(self.entity, tuple)
     }
+}
+
+/// A row's key columns with their values, of a tuple that begins with the user.
+pub(crate) fn row_key(entity: &Entity, tuple: &Tuple) -> String {
+    let parts = entity.key.iter().map(|name| format!("{name}={}", key_value(&entity.layout, name, tuple)));
+    parts.collect::<Vec<_>>().join(" ")
 }
 
 impl Report {

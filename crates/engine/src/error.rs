@@ -63,6 +63,16 @@ pub enum Error {
         /// Which entity.
         entity: String,
     },
+    /// The destination refused a row.
+    #[error("{error}; entity {entity}, row {row}")]
+    Refused {
+        /// Which entity.
+        entity: String,
+        /// The row's key.
+        row: String,
+        /// Why, with table and constraint.
+        error: handover_postgres::Error,
+    },
     /// What was read back inside the copy's transaction is not what was read from the source.
     #[error("what was written, read back before the commit, is not what was read from the source")]
     Unequal,
@@ -101,6 +111,7 @@ impl Error {
             Self::Postgres(error) | Self::Tracking(handover_tracking::Error::Postgres(error)) => {
                 of_postgres(error)
             }
+            Self::Refused { error, .. } => of_postgres(error),
             Self::Tracking(_) | Self::Plan { .. } => Disposition::TakeBack,
             // Identity's refusals are outcomes, not errors: what is left is a server that fails.
             Self::Identity(_) | Self::Replica(_) | Self::ReplicaBehind { .. } | Self::Outrun => {
@@ -128,8 +139,8 @@ impl Error {
     /// A short word for metrics and reports.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Postgres(error) if error.is_data() => "constraint",
-            Self::Postgres(_) => "database",
+            Self::Postgres(error) | Self::Refused { error, .. } if error.is_data() => "constraint",
+            Self::Postgres(_) | Self::Refused { .. } => "database",
             Self::Tracking(_) => "tracking",
             Self::Identity(_) => "identity",
             Self::Wire { .. } => "wire",

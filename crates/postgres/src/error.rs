@@ -31,6 +31,7 @@ struct ServerError {
     message: String,
     object: String,
     position: Option<u32>,
+    copy_line: Option<u64>,
 }
 
 impl Error {
@@ -63,6 +64,14 @@ impl Error {
     pub fn position(&self) -> Option<u32> {
         match &self.kind {
             Kind::Server(error) => error.position,
+            _ => None,
+        }
+    }
+
+    /// Which row of a COPY into a table, from 1, the error came from, where the server tells.
+    pub fn copy_line(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Server(error) => error.copy_line,
             _ => None,
         }
     }
@@ -117,8 +126,17 @@ impl ServerError {
             Some(ErrorPosition::Original(at)) => Some(*at),
             _ => None,
         };
-        Self { code: db.code().clone(), message: safe_message(db), object: object(db), position }
+        let copy_line = db.where_().and_then(copy_line);
+        Self { code: db.code().clone(), message: safe_message(db), object: object(db), position, copy_line }
     }
+}
+
+/// The row of a COPY from which an error came, from a context such as `COPY reminder, line 7: …`. Nothing else of
+/// the context is kept: it can quote the row.
+fn copy_line(context: &str) -> Option<u64> {
+    let copy = context.lines().find(|line| line.starts_with("COPY "))?;
+    let (_, line) = copy.split_once(", line ")?;
+    line.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The server's message, unless its class quotes values: class 22 (`invalid input syntax for type … "…"`) and
@@ -171,3 +189,15 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copys_row_is_told_and_its_content_is_not_looked_at() {
+        assert_eq!(copy_line("COPY reminder, line 7"), Some(7));
+        assert_eq!(copy_line("PL/pgSQL function f()\nCOPY t, line 12, column c: \"x, line 3\""), Some(12));
+        assert_eq!(copy_line("SQL statement"), None);
+    }
+}

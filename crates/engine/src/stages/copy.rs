@@ -12,6 +12,7 @@ use tokio_postgres::{CopyInSink, Transaction};
 use super::{Outcomes, by_migration, by_plan, splitting, standing};
 use crate::bound::{Bound, Load};
 use crate::bundle::{Bundle, Hashes};
+use crate::compare::row_key;
 use crate::rows::{Rows, Side};
 use crate::scan::{Access, owner, read_back, set_users, snapshot};
 use crate::{Engine, Error, Job, Outcome, StageName, Step, position};
@@ -201,11 +202,35 @@ async fn load_entity(
             break;
         }
     }
-    writer.finish().await?;
+    if let Err(error) = writer.finish().await {
+        drop(rows);
+        return Err(named(source, bundle, entity, error).await);
+    }
     if let Load::Staged { sql, .. } = load {
         target.batch_execute(sql).await?;
     }
     Ok(())
+}
+
+/// The error with the key of the row that the destination refused, where the user stands alone and the server
+/// told the row's number: the same query in the same snapshot gives the rows in the same order.
+async fn named(source: &Transaction<'_>, bundle: &Bundle<'_>, entity: &Entity, error: Error) -> Error {
+    let Error::Postgres(refusal) = error else { return error };
+    let (Some(line), true) = (refusal.copy_line(), bundle.len() == 1) else { return refusal.into() };
+    match nth_row(source, entity, line).await {
+        Ok(Some(row)) => Error::Refused { entity: entity.name.clone(), row, error: refusal },
+        // The key is a help, not the reason.
+        Ok(None) | Err(_) => refusal.into(),
+    }
+}
+
+async fn nth_row(source: &Transaction<'_>, entity: &Entity, line: u64) -> Result<Option<String>, Error> {
+    let fields = 1 + entity.layout.columns().len();
+    let mut rows = Rows::of(source, &entity.extract, fields, &entity.name, Side::Source).await?;
+    for _ in 1..line {
+        rows.next().await?;
+    }
+    Ok(rows.next().await?.map(|tuple| row_key(entity, &tuple)))
 }
 
 /// A binary COPY into the destination.
@@ -264,7 +289,8 @@ impl Writer {
     async fn finish(mut self) -> Result<(), Error> {
         self.buffer.extend_from_slice(&TRAILER);
         self.flush().await?;
-        let loaded = self.sink.as_mut().finish().await?;
+        let finished = self.sink.as_mut().finish().await;
+        let loaded = finished.map_err(|error| handover_postgres::Error::from(error).of("destination"))?;
         metrics::counter!("handover_rows_total", "side" => "destination").increment(self.rows);
         metrics::counter!("handover_bytes_total", "side" => "destination").increment(self.bytes);
         if loaded == self.rows {

@@ -27,6 +27,9 @@ pub(crate) enum Access {
 
 /// Sets `:users` for the rest of the transaction, by a bound parameter, since COPY takes none; and how long a
 /// statement may take. A COPY is one statement however many rows a user has, and its bound is that of the pause.
+///
+/// A few users' rows are asked for, by an index (`plan check` sees to that). While a table fills faster than it is
+/// analysed the planner takes them for a large part of it, and would read all of it for each bundle.
 pub(crate) async fn set_users(
     transaction: &Transaction<'_>,
     bundle: &Bundle<'_>,
@@ -35,13 +38,22 @@ pub(crate) async fn set_users(
     const SET: &str =
         "SELECT set_config('handover.users', $1, true), set_config('statement_timeout', $2, true),
         set_config('idle_in_transaction_session_timeout',
-                   coalesce($3, current_setting('idle_in_transaction_session_timeout')), true)";
+                   coalesce($3, current_setting('idle_in_transaction_session_timeout')), true),
+        set_config('enable_seqscan', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)";
     let patience = bundle.patience.as_millis().clamp(1, i32::MAX as u128).to_string();
     let silence = (access == Access::Reads).then_some(&patience);
     let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
         [(&bundle.literal, Type::TEXT), (&patience, Type::TEXT), (&silence, Type::TEXT)];
     transaction.query_typed(SET, &params).await?;
     Ok(())
+}
+
+/// Whether a query returns any row. It counts them all, and does not ask `EXISTS`: that makes the planner bet on
+/// meeting one early, and where there is none, as there should be, it has read the whole table.
+pub(crate) async fn holds_any(transaction: &Transaction<'_>, sql: &str) -> Result<bool, Error> {
+    let rows: i64 =
+        transaction.query_one(&format!("SELECT count(*) FROM ({sql}) AS held"), &[]).await?.get(0);
+    Ok(rows > 0)
 }
 
 /// Whose row it is. A row of anybody else than those asked for is the plan's error, and never loaded.

@@ -15,7 +15,7 @@ use crate::bundle::{Bundle, Hashes};
 use crate::compare::row_key;
 use crate::rows::{Rows, Side};
 use crate::scan::{Access, owner, read_back, set_users, snapshot};
-use crate::{Engine, Error, Job, Outcome, StageName, Step, position};
+use crate::{Engine, Error, Job, Outcome, StageName, Step, position, scan};
 
 /// How many bytes are sent to the destination at a time.
 const CHUNK: usize = 64 * 1024;
@@ -167,8 +167,7 @@ fn copied(bundle: &Bundle<'_>, hashes: &Hashes, user: usize) -> Copied {
 /// Proves that the destination holds no row of these users: a second copy of a user would double them.
 async fn prove_empty(target: &Transaction<'_>, bundle: &Bundle<'_>) -> Result<(), Error> {
     for entity in bundle.bound.plan.entities() {
-        let sql = format!("SELECT EXISTS (SELECT FROM ({}) AS held)", entity.read_back);
-        if target.query_one(&sql, &[]).await?.get(0) {
+        if scan::holds_any(target, &entity.read_back).await? {
             return Err(Error::Occupied { entity: entity.name.clone() });
         }
     }

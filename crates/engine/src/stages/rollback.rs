@@ -188,8 +188,7 @@ pub(crate) async fn delete(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -
         transaction.batch_execute(&entity.delete).await?;
     }
     for entity in bundle.bound.plan.entities() {
-        let sql = format!("SELECT EXISTS (SELECT FROM ({}) AS held)", entity.read_back);
-        if transaction.query_one(&sql, &[]).await?.get(0) {
+        if scan::holds_any(transaction, &entity.read_back).await? {
             return Err(Error::Remains { entity: entity.name.clone() });
         }
     }

@@ -53,6 +53,24 @@ impl StatusCounts {
         })
     }
 
+    /// The counts with the states' words, in the order of a user's way.
+    pub fn by_state(&self) -> [(&'static str, i64); 12] {
+        [
+            ("not_started", self.not_started),
+            ("queued", self.queued),
+            ("pausing", self.pausing),
+            ("copying", self.copying),
+            ("verifying", self.verifying),
+            ("completing", self.completing),
+            ("completed", self.completed),
+            ("failing", self.failing),
+            ("failed", self.failed),
+            ("rolling_back", self.rolling_back),
+            ("rolled_back", self.rolled_back),
+            ("skipped", self.skipped),
+        ]
+    }
+
     /// Users in any state.
     pub fn total(&self) -> i64 {
         self.not_started + self.completed + self.failed + self.rolled_back + self.skipped + self.unsettled()
@@ -129,5 +147,21 @@ impl Tracking {
             users_per_second,
             eta_seconds,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_that_makes_up_the_total_has_its_word() {
+        let users =
+            StatusCounts { not_started: 1, queued: 2, completing: 3, skipped: 4, ..StatusCounts::default() };
+        assert_eq!(users.by_state().iter().map(|(_, count)| count).sum::<i64>(), users.total());
+        let json = serde_json::to_value(users).unwrap();
+        for (state, count) in users.by_state() {
+            assert_eq!(json[state], count, "{state}");
+        }
     }
 }

@@ -104,8 +104,9 @@ fn text(status: &Status) -> String {
     let held = if status.held { format!(", held: {}", reason()) } else { String::new() };
     let total = count(status.users.total() as usize, "user");
     let mut lines = vec![format!("{} ({}), {total}{held}", status.cohort, status.migration)];
-    let shown =
-        states(&status.users).into_iter().filter(|(state, users)| *users > 0 || ALWAYS.contains(state));
+    let shown = states(&status.users)
+        .into_iter()
+        .filter(|(state, users)| *users > 0 || ALWAYS.contains(&state.as_str()));
     lines.extend(shown.map(|(state, users)| format!("  {state:<14}{users:>10}")));
     if status.rollback_requested > 0 {
         lines.push(format!("  of the completed, {} are to be rolled back", status.rollback_requested));
@@ -139,20 +140,7 @@ const ALWAYS: [&str; 9] = [
     "rolled back",
 ];
 
-/// The states in the order of a user's way.
-pub(crate) fn states(users: &StatusCounts) -> [(&'static str, i64); 12] {
-    [
-        ("not started", users.not_started),
-        ("queued", users.queued),
-        ("pausing", users.pausing),
-        ("copying", users.copying),
-        ("verifying", users.verifying),
-        ("completing", users.completing),
-        ("completed", users.completed),
-        ("failing", users.failing),
-        ("failed", users.failed),
-        ("rolling back", users.rolling_back),
-        ("rolled back", users.rolled_back),
-        ("skipped", users.skipped),
-    ]
+/// The states as people read them, in the order of a user's way.
+pub(crate) fn states(users: &StatusCounts) -> [(String, i64); 12] {
+    users.by_state().map(|(state, users)| (state.replace('_', " "), users))
 }

@@ -32,7 +32,7 @@ pub(crate) struct Report {
     #[serde(skip)]
     max_paused: i64,
     #[serde(skip)]
-    by_state: Vec<(&'static str, i64)>,
+    by_state: Vec<(String, i64)>,
     #[serde(skip)]
     seconds: f64,
 }

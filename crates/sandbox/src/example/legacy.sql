@@ -61,6 +61,7 @@ CREATE TABLE shop.invoice_reminder (
     deleted_at  timestamp
 );
 CREATE INDEX invoice_reminder_invoice_id ON shop.invoice_reminder (invoice_id);
+CREATE INDEX invoice_reminder_send_at ON shop.invoice_reminder (send_at);
 
 CREATE TABLE shop.reminder_recipient (
     id          bigserial PRIMARY KEY,

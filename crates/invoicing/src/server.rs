@@ -1,0 +1,106 @@
+//! The process: routes, the gate before them, and the end in order.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use handover_gate::GateLayer;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, StartError};
+use crate::config::{Config, Role};
+use crate::{api, health, scheduler, session, web};
+
+/// A running application.
+pub struct Running {
+    address: SocketAddr,
+    app: App,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    patience: Duration,
+}
+
+/// Starts one, and returns once it listens.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let app = App::start(&config).await?;
+    let listen = |error| StartError::Listen { address: config.bind, error };
+    let listener = TcpListener::bind(config.bind).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let server = axum::serve(listener, router(&app, config.role)).with_graceful_shutdown(stopped);
+    let mut tasks = vec![tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server has ended");
+        }
+    })];
+    if config.role.sends() {
+        tasks.push(tokio::spawn(scheduler::run(app.clone(), config.tick, stop.clone())));
+    }
+    Ok(Running { address, app, stop, tasks, patience: config.hold_for + config.max_request })
+}
+
+fn router(app: &App, role: Role) -> Router {
+    let health = Router::new().route("/healthz", get(health::alive)).route("/readyz", get(health::ready));
+    if !role.serves() {
+        return health.with_state(app.clone());
+    }
+    let pages = Router::new()
+        .route("/", get(web::index))
+        .route("/users", post(web::sign_up))
+        .route("/users/{user}", get(web::user))
+        .route("/users/{user}/reminders", post(web::add_reminder))
+        .route("/users/{user}/settings", post(web::change_settings));
+    let api = Router::new()
+        .route("/api/users", post(api::sign_up))
+        .route("/api/users/{user}/reminders", get(api::reminders).post(api::add_reminder))
+        .route("/api/users/{user}/reminders/{reminder}", delete(api::remove_reminder))
+        .route("/api/users/{user}/reminders/{reminder}/notes", post(api::add_note))
+        .route("/api/users/{user}/settings", get(api::settings).put(api::change_settings));
+    // From the inside out: handlers; the gate; who asks; and what a client that hangs up cannot end.
+    pages
+        .merge(api)
+        .layer(GateLayer::new(app.gate.clone(), session::subject))
+        .layer(from_fn(session::recognise))
+        .layer(from_fn(to_the_end))
+        .merge(health)
+        .with_state(app.clone())
+}
+
+/// Serves a request to its end even if its client has gone: else the handler would be dropped half-way, and with it
+/// the permit, while a commit is perhaps still on its way to the database.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    let served = tokio::spawn(next.run(request)).await;
+    served.unwrap_or_else(|_panicked| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The gate's id, as Identity's list of members has it.
+    pub fn gate(&self) -> &str {
+        self.app.gate.id()
+    }
+
+    /// Takes no more requests, finishes those under way, and signs the gate off.
+    pub async fn stop(self) -> Result<(), handover_gate::Error> {
+        self.stop.cancel();
+        for mut task in self.tasks {
+            // A client may hold its connection open for as long as it likes.
+            if tokio::time::timeout(self.patience, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        self.app.gate.close().await
+    }
+}

@@ -22,6 +22,8 @@ mod member;
 mod pass;
 mod respond;
 mod settings;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
 mod token;
 mod waiting;
 

@@ -30,6 +30,12 @@ impl Asker {
     pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Self {
         Self { html: wants_html(headers), safe: method.is_safe() }
     }
+
+    /// Whether the client would rather have a page.
+    #[cfg(feature = "sidecar")]
+    pub(crate) fn html(&self) -> bool {
+        self.html
+    }
 }
 
 /// Whether the client would rather have a page: it names HTML, and JSON no more than that. Scripts in pages and

@@ -9,6 +9,7 @@ use handover_tracking::{Kind, OpenAttempt, Tracking};
 use crate::Error;
 use crate::bound::{Bound, Plans};
 use crate::bundle::Bundle;
+use crate::fence::Fence;
 
 /// The bounds that stages keep.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ pub struct Engine {
     pub plans: Plans,
     /// The bounds.
     pub options: Options,
+    /// The database fence, where it is switched on.
+    pub fence: Option<Fence>,
 }
 
 /// How long a statement over users' rows may take at least, however short a pause is to be.

@@ -88,6 +88,28 @@ pub enum Error {
         /// Whose rows they are; not for the message.
         claim: Claim,
     },
+    /// The database fence failed.
+    #[error(transparent)]
+    Fence(#[from] handover_fence::Error),
+    /// The database fence is switched on, and is missing or incomplete.
+    #[error(
+        "the database fence of {migration} does not stand whole on the {side}: run `handover fence install {migration}`"
+    )]
+    Unfenced {
+        /// The migration.
+        migration: String,
+        /// Which side.
+        side: &'static str,
+    },
+    /// The replica does not show the attempts' fences.
+    #[error("the replica has not shown the fence, drained, within {waited_ms} ms")]
+    FenceUnseen {
+        /// How long it was waited for.
+        waited_ms: u128,
+    },
+    /// A test ordered this failure.
+    #[error(transparent)]
+    Injected(#[from] handover_fault::Injected),
     /// The rows that were to be removed are not those that the attempt wrote.
     #[error("the destination's rows are not those that this attempt wrote; they were left")]
     NotOurs,
@@ -108,15 +130,19 @@ impl Error {
     /// The one table from an error to what follows.
     pub(crate) fn disposition(&self) -> Disposition {
         match self {
-            Self::Postgres(error) | Self::Tracking(handover_tracking::Error::Postgres(error)) => {
-                of_postgres(error)
-            }
+            Self::Postgres(error)
+            | Self::Tracking(handover_tracking::Error::Postgres(error))
+            | Self::Fence(handover_fence::Error::Postgres(error)) => of_postgres(error),
             Self::Refused { error, .. } => of_postgres(error),
-            Self::Tracking(_) | Self::Plan { .. } => Disposition::TakeBack,
+            Self::Tracking(_) | Self::Plan { .. } | Self::Fence(_) => Disposition::TakeBack,
             // Identity's refusals are outcomes, not errors: what is left is a server that fails.
-            Self::Identity(_) | Self::Replica(_) | Self::ReplicaBehind { .. } | Self::Outrun => {
-                Disposition::Retry
-            }
+            Self::Identity(_)
+            | Self::Replica(_)
+            | Self::ReplicaBehind { .. }
+            | Self::Unfenced { .. }
+            | Self::FenceUnseen { .. }
+            | Self::Outrun
+            | Self::Injected(_) => Disposition::Retry,
             Self::Wire { .. }
             | Self::Row { .. }
             | Self::Occupied { .. }
@@ -147,12 +173,14 @@ impl Error {
             Self::Row { .. } => "transform",
             Self::Plan { .. } => "plan",
             Self::Replica(_) => "replica",
-            Self::ReplicaBehind { .. } => "replica_behind",
+            Self::ReplicaBehind { .. } | Self::FenceUnseen { .. } => "replica_behind",
+            Self::Fence(_) | Self::Unfenced { .. } => "fence",
             Self::Occupied { .. } => "occupied",
             Self::Remains { .. } => "remains",
             Self::NotOurs => "not_ours",
             Self::Unequal => "mismatch",
             Self::Outrun => "outrun",
+            Self::Injected(_) => "injected",
             Self::Crowded { .. } => "crowded",
             Self::Swallowed(_) => "swallowed",
         }

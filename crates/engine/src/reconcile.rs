@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use handover_fence::Side;
 use handover_identity::{OpenState as IdentityState, Record, Release, Restore};
 use handover_tracking::{Claim, Kind, OpenAttempt, OpenState, Standing};
 
@@ -143,6 +144,15 @@ impl Engine {
         let Some(open) = record.open() else { return false };
         let claim = Claim { user: record.user().to_owned(), version: open.version };
         let users = identity_users(std::iter::once(claim));
+        // Before the pause ends: on the side where the user lives nothing may stand in the way.
+        let home = match open.state {
+            IdentityState::RollingBack => Side::Destination,
+            IdentityState::Migrating => Side::Legacy,
+        };
+        if let Err(error) = self.lift_fence(migration, home, &users).await {
+            tracing::warn!(migration, %error, "a pause without an attempt could not be ended yet");
+            return false;
+        }
         let ended = match open.state {
             IdentityState::RollingBack => {
                 let done = self.identity.restore(migration, &users).await;

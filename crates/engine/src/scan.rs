@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use handover_canonical::copy::Tuple;
+use handover_fence::CARRY;
 use handover_postgres::{Pool, PooledConnection};
 use handover_transform::Scratch;
 use tokio_postgres::types::Type;
@@ -39,11 +40,20 @@ pub(crate) async fn set_users(
         "SELECT set_config('handover.users', $1, true), set_config('statement_timeout', $2, true),
         set_config('idle_in_transaction_session_timeout',
                    coalesce($3, current_setting('idle_in_transaction_session_timeout')), true),
-        set_config('enable_seqscan', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)";
+        set_config('enable_seqscan', 'off', true), set_config('max_parallel_workers_per_gather', '0', true),
+        set_config($4, $5, true)";
     let patience = bundle.patience.as_millis().clamp(1, i32::MAX as u128).to_string();
     let silence = (access == Access::Reads).then_some(&patience);
-    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-        [(&bundle.literal, Type::TEXT), (&patience, Type::TEXT), (&silence, Type::TEXT)];
+    // The destination's fence lets the attempt's own writes through. No other transaction writes there by us.
+    let carried = (access == Access::Writes).then(|| handover_fence::Side::Destination.fence(bundle.bound.plan.name()));
+    let carried = carried.unwrap_or_default();
+    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
+        (&bundle.literal, Type::TEXT),
+        (&patience, Type::TEXT),
+        (&silence, Type::TEXT),
+        (&CARRY, Type::TEXT),
+        (&carried, Type::TEXT),
+    ];
     transaction.query_typed(SET, &params).await?;
     Ok(())
 }
@@ -64,12 +74,20 @@ pub(crate) fn owner(bundle: &Bundle<'_>, entity: &str, tuple: &Tuple) -> Result<
     })
 }
 
-/// Hashes the source's rows of a bundle, in one snapshot on the replica past that position.
+/// Hashes the source's rows of a bundle, in one snapshot on the replica past that position, which shows the bundle's
+/// fences where these are switched on.
 pub(crate) async fn source(engine: &Engine, bundle: &Bundle<'_>, past: &Position) -> Result<Hashes, Error> {
     let mut session = engine.replica.get().await?;
     position::wait(&mut session, past, engine.options.replica_wait).await?;
     let hashes = async {
+        let migration = bundle.bound.plan.name();
+        if engine.fence.is_some() {
+            engine.wait_for_fence(&session, migration, bundle.attempts).await?;
+        }
         let transaction = snapshot(&mut session).await?;
+        if !engine.is_fenced_in(&transaction, migration, bundle.attempts).await? {
+            return Err(Error::FenceUnseen { waited_ms: 0 });
+        }
         let hashes = hash_source(&transaction, bundle).await?;
         ended(transaction, hashes).await
     }

@@ -1,11 +1,13 @@
 //! Taking an attempt back, in the one order that is safe at every crash: raise Identity's row, still paused (if it
 //! says `migrated`, roll forward instead); raise tracking's version, which waits for or shuts out a copy that
-//! is committing; only then look whether it committed, and remove it; Identity `legacy`; tracking `failed`.
+//! is committing; only then look whether it committed, and remove it; lift the fence; Identity `legacy`; tracking
+//! `failed`.
 //! Each step is a compare-and-set that can be repeated.
 
 use std::sync::Arc;
 
 use handover_canonical::Digest;
+use handover_fence::Side;
 use handover_identity::{Raise, Release, Restore};
 use handover_tracking::{Claim, Closing, Ended, Kind, OpenAttempt, OpenState};
 use serde_json::Value;
@@ -86,6 +88,12 @@ impl Engine {
                 Ended { reason: Some(reason::with_rows_left(reason, &error)), ..Ended::of(raised) }
             }
         };
+        match self.lift_fence(migration, Side::Legacy, &users).await {
+            Err(error) if !self.is_long_overdue(attempt) => return Err(error),
+            // The reconciler lifts it once the legacy primary can be reached again.
+            Err(error) => tracing::error!(migration, "a fence was left on legacy: {error}"),
+            Ok(()) => {}
+        }
         match self.identity.release(migration, &users).await?.outcomes.first() {
             Some(Release::Released | Release::AlreadyLegacy) => {}
             _ => return Ok(TakenBack::MovedOn),
@@ -127,6 +135,9 @@ impl Engine {
     /// shut out: it would pause a user for whom no attempt is open.
     async fn restore(&self, migration: &str, claim: &Claim) -> Result<(), Error> {
         let users = identity_users(std::iter::once(claim.clone()));
+        // Before Identity's change: whoever is let onto the new system again may write there at once.
+        self.lift_fence(migration, Side::Destination, &users).await?;
+        self.settle_fence_later(migration, Side::Legacy, &users).await;
         let done = self.identity.restore(migration, &users).await?;
         if done.outcomes.contains(&Restore::AlreadyMigrated) {
             // The next attempt has this version, or a higher one.

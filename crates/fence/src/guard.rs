@@ -4,12 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use handover_plan::{KeyType, LegacyTable, Plan, Reach};
+use handover_plan::{Entity, KeyType, Plan, Reach, TargetKind};
 use handover_postgres::QualifiedName;
+use handover_transform::Fill;
 use tokio_postgres::Client;
 
 use crate::Error;
 use crate::catalogue::{Member, Stored, Table, refused};
+use crate::scope::{Scope, Side};
 use crate::spelling;
 
 /// What a table is to its migration.
@@ -55,7 +57,9 @@ pub(crate) type Columns = BTreeMap<String, Stored>;
 /// A table that carries the fence.
 #[derive(Debug)]
 pub(crate) struct Guard {
+    /// The fence's name.
     pub(crate) migration: String,
+    pub(crate) side: Side,
     pub(crate) key: KeyType,
     pub(crate) table: QualifiedName,
     pub(crate) role: Role,
@@ -70,84 +74,142 @@ pub(crate) struct Guard {
     pub(crate) family: Vec<Member>,
 }
 
-/// The guards that a plan needs on this server, in the plan's order.
-pub(crate) async fn of_plan(client: &Client, plan: &Plan) -> Result<Vec<Guard>, Error> {
-    let mut tables = BTreeMap::new();
-    for said in plan.legacy().iter().filter(|said| reaches(said)) {
-        let found = Table::read(client, &said.table).await?;
-        let missing = || refused(&said.table, "there is no such table", "run `handover plan check`");
-        tables.insert(said.table.clone(), found.ok_or_else(missing)?);
-    }
-    let plan = Read { plan, tables };
+/// The guards that a plan's fence needs on this server, in the plan's order.
+pub(crate) async fn of_scope(client: &Client, scope: Scope<'_>) -> Result<Vec<Guard>, Error> {
+    let read = match scope.side {
+        Side::Legacy => legacy(client, scope).await?,
+        Side::Destination => destination(client, scope).await?,
+    };
     let moving: BTreeSet<&QualifiedName> =
-        plan.reaching().filter(|said| plan.moves(said)).map(|said| &said.table).collect();
+        read.said.iter().filter(|said| read.moves(said)).map(|said| &said.table).collect();
     let mut on_way = BTreeSet::new();
     for table in &moving {
-        on_way.extend(plan.ancestors(table));
+        on_way.extend(read.ancestors(table));
     }
     let mut guards = Vec::new();
-    for said in plan.reaching() {
+    for said in &read.said {
         if moving.contains(&said.table) {
-            guards.push(plan.guard(said, Role::Moves)?);
+            guards.push(read.guard(said, Role::Moves)?);
         } else if on_way.contains(&said.table) {
-            guards.push(plan.guard(said, Role::Path)?);
+            guards.push(read.guard(said, Role::Path)?);
         }
     }
     Ok(guards)
 }
 
-fn reaches(said: &LegacyTable) -> bool {
-    matches!(said.reach, Reach::User { .. } | Reach::Via { .. })
+/// What is said of a table whose rows reach their user.
+struct Said {
+    table: QualifiedName,
+    reach: Reach,
+    ignore: BTreeSet<String>,
+    stays: bool,
 }
 
 struct Read<'p> {
-    plan: &'p Plan,
+    scope: Scope<'p>,
+    said: Vec<Said>,
     tables: BTreeMap<QualifiedName, Table>,
 }
 
-impl<'p> Read<'p> {
-    fn reaching(&self) -> impl Iterator<Item = &'p LegacyTable> {
-        self.plan.legacy().iter().filter(|said| reaches(said))
-    }
+async fn existing(client: &Client, table: &QualifiedName) -> Result<Table, Error> {
+    let missing = || refused(table, "there is no such table", "run `handover plan check`");
+    Table::read(client, table).await?.ok_or_else(missing)
+}
 
-    fn said(&self, table: &QualifiedName) -> Option<&'p LegacyTable> {
-        self.reaching().find(|said| said.table == *table)
+async fn legacy<'p>(client: &Client, scope: Scope<'p>) -> Result<Read<'p>, Error> {
+    let mut read = Read { scope, said: Vec::new(), tables: BTreeMap::new() };
+    for table in scope.plan.legacy() {
+        if matches!(table.reach, Reach::User { .. } | Reach::Via { .. }) {
+            read.tables.insert(table.table.clone(), existing(client, &table.table).await?);
+            read.said.push(Said {
+                table: table.table.clone(),
+                reach: table.reach.clone(),
+                ignore: table.ignore.keys().cloned().collect(),
+                stays: table.ignore_table.is_some(),
+            });
+        }
+    }
+    Ok(read)
+}
+
+/// The destination's tables reach their user by the column that the plan fills with it, else by the foreign key to
+/// the table of their parent.
+async fn destination<'p>(client: &Client, scope: Scope<'p>) -> Result<Read<'p>, Error> {
+    let mut read = Read { scope, said: Vec::new(), tables: BTreeMap::new() };
+    for entity in scope.plan.entities() {
+        let TargetKind::Table { table, fill } = &entity.target else { return Err(unknown_target(entity)) };
+        if read.tables.contains_key(table) {
+            continue;
+        }
+        let found = existing(client, table).await?;
+        let user = fill.iter().find(|(_, fill)| matches!(fill, Fill::User));
+        let reach = match user {
+            Some((column, _)) => Reach::User { column: column.clone() },
+            None => by_parent(scope.plan, entity, table, &found)?,
+        };
+        read.tables.insert(table.clone(), found);
+        read.said.push(Said { table: table.clone(), reach, ignore: BTreeSet::new(), stays: false });
+    }
+    Ok(read)
+}
+
+fn unknown_target(entity: &Entity) -> Error {
+    Error::Table {
+        table: format!("what entity {} is loaded into", entity.name),
+        why: "its `load` does not tell which tables it writes".to_owned(),
+        remedy: "load it by `into` and `fill`, or do without the database fence",
+    }
+}
+
+fn by_parent(plan: &Plan, entity: &Entity, table: &QualifiedName, found: &Table) -> Result<Reach, Error> {
+    let parent = entity.parent.as_ref().and_then(|name| plan.entities().iter().find(|e| e.name == *name));
+    let target = parent.and_then(|parent| match &parent.target {
+        TargetKind::Table { table, .. } => Some(table),
+        TargetKind::Load { .. } => None,
+    });
+    let key = target.and_then(|target| found.foreign_keys.iter().find(|key| key.target == *target));
+    let key = key.ok_or_else(|| {
+        let remedy = "fill a column with { user = true }, or give it a foreign key to its parent's table";
+        refused(table, "nothing tells whose its rows are", remedy)
+    })?;
+    Ok(Reach::Via { parent: key.target.clone(), columns: key.columns.clone() })
+}
+
+impl Read<'_> {
+    fn said(&self, table: &QualifiedName) -> Option<&Said> {
+        self.said.iter().find(|said| said.table == *table)
     }
 
     /// Whether rows move: a column is left that neither stays behind nor only says whose the rows are. A table
     /// of which nothing is ignored moves, whatever its columns.
-    fn moves(&self, said: &LegacyTable) -> bool {
-        if said.ignore_table.is_some() {
+    fn moves(&self, said: &Said) -> bool {
+        if said.stays {
             return false;
         }
         let structural = self.structural(said);
         let mut columns = self.tables[&said.table].columns.keys();
         said.ignore.is_empty()
-            || columns.any(|column| !said.ignore.contains_key(column) && !structural.contains(column))
+            || columns.any(|column| !said.ignore.contains(column) && !structural.contains(column))
     }
 
     /// The tables above one, nearest first. A valid plan's ways end.
     fn ancestors(&self, table: &QualifiedName) -> Vec<QualifiedName> {
         let (mut found, mut at) = (Vec::new(), self.said(table));
-        while let Some(LegacyTable { reach: Reach::Via { parent, .. }, .. }) = at {
+        while let Some(Said { reach: Reach::Via { parent, .. }, .. }) = at {
             found.push(parent.clone());
             at = self.said(parent);
         }
         found
     }
 
-    fn children(
-        &self,
-        table: &QualifiedName,
-    ) -> impl Iterator<Item = (&'p LegacyTable, &'p [(String, String)])> {
-        let table = table.clone();
-        self.reaching().filter_map(move |said| match &said.reach {
-            Reach::Via { parent, columns } if *parent == table => Some((said, columns.as_slice())),
+    fn children(&self, table: &QualifiedName) -> impl Iterator<Item = (&Said, &[(String, String)])> {
+        self.said.iter().filter_map(move |said| match &said.reach {
+            Reach::Via { parent, columns } if parent == table => Some((said, columns.as_slice())),
             _ => None,
         })
     }
 
-    fn structural(&self, said: &LegacyTable) -> BTreeSet<String> {
+    fn structural(&self, said: &Said) -> BTreeSet<String> {
         let mut structural: BTreeSet<String> = match &said.reach {
             Reach::User { column } => [column.clone()].into(),
             Reach::Via { columns, .. } => columns.iter().map(|(here, _)| here.clone()).collect(),
@@ -160,12 +222,12 @@ impl<'p> Read<'p> {
     }
 
     /// The structural columns with their types.
-    fn typed(&self, said: &LegacyTable) -> Result<Columns, Error> {
+    fn typed(&self, said: &Said) -> Result<Columns, Error> {
         let columns = self.structural(said).into_iter();
         columns.map(|name| Ok((name.clone(), self.column(&said.table, &name)?))).collect()
     }
 
-    fn guard(&self, said: &LegacyTable, role: Role) -> Result<Guard, Error> {
+    fn guard(&self, said: &Said, role: Role) -> Result<Guard, Error> {
         let (mut links, mut at) = (Vec::new(), said);
         let user = loop {
             match &at.reach {
@@ -180,7 +242,7 @@ impl<'p> Read<'p> {
                 }
             }
         };
-        let key = self.plan.user_key();
+        let key = self.scope.plan.user_key();
         if spelling::of_user("x", &user.1, key).is_none() {
             let why = format!("its user column is {}, and keys are {key}", user.1.name);
             return Err(refused(&at.table, why, "name the column that holds the key"));
@@ -190,7 +252,8 @@ impl<'p> Read<'p> {
             children.push((child.table.clone(), self.pairs(&child.table, &said.table, pairs)?));
         }
         Ok(Guard {
-            migration: self.plan.name().to_owned(),
+            migration: self.scope.fence().into_owned(),
+            side: self.scope.side,
             key,
             table: said.table.clone(),
             role,

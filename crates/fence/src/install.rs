@@ -1,4 +1,4 @@
-//! Puts the fence's triggers on a plan's legacy tables, and takes them away.
+//! Puts the fence's triggers on a plan's tables, and takes them away.
 //!
 //! A table at a time, each in a transaction of its own, and never waiting for a table's lock for longer than
 //! writers may be held up by it. A run that was cut off is completed by the next.
@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use handover_plan::Plan;
 use handover_postgres::{Connection, QualifiedName, migrate, quote_literal};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Transaction;
@@ -14,6 +13,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::Error;
 use crate::guard::{self, Guard};
+use crate::scope::{CARRY, Scope, Side};
 use crate::triggers::Names;
 
 /// While the lock of a table is waited for, its other writers wait behind: no longer than this at a time.
@@ -31,9 +31,13 @@ const STEPS: &[(&str, &str)] = &[("0001_fence", include_str!("schema/0001_fence.
 ///
 /// Creating a trigger waits for every open transaction that writes to the table, so none is left that wrote
 /// without the fence's lock.
-pub async fn install(connection: &mut Connection, plan: &Plan) -> Result<Vec<QualifiedName>, Error> {
+pub async fn install<'p>(
+    connection: &mut Connection,
+    scope: impl Into<Scope<'p>>,
+) -> Result<Vec<QualifiedName>, Error> {
+    let scope = scope.into();
+    let guards = guard::of_scope(connection, scope).await?;
     migrate(connection, SCHEMA, STEPS).await?;
-    let guards = guard::of_plan(connection, plan).await?;
     let mut touched = Vec::new();
     for guard in &guards {
         if with_table(connection, &guard.table, Work::Install(guard)).await? {
@@ -41,9 +45,9 @@ pub async fn install(connection: &mut Connection, plan: &Plan) -> Result<Vec<Qua
         }
     }
     let wanted: BTreeSet<&QualifiedName> = guards.iter().map(|guard| &guard.table).collect();
-    for table in guarded(connection, plan.name()).await? {
+    for table in guarded(connection, &scope.fence()).await? {
         if !wanted.contains(&table) {
-            with_table(connection, &table, Work::Remove(plan.name())).await?;
+            with_table(connection, &table, Work::Remove(&scope.fence())).await?;
             touched.push(table);
         }
     }
@@ -52,23 +56,28 @@ pub async fn install(connection: &mut Connection, plan: &Plan) -> Result<Vec<Qua
 
 /// Removes the fence of a plan's migration, whatever tables it stands on, and with the last one the schema.
 /// Refused while users are paused behind it; users who have moved lose its protection.
-pub async fn remove(connection: &mut Connection, plan: &Plan) -> Result<Vec<QualifiedName>, Error> {
+pub async fn remove<'p>(
+    connection: &mut Connection,
+    scope: impl Into<Scope<'p>>,
+) -> Result<Vec<QualifiedName>, Error> {
+    let scope = scope.into();
+    let fence = scope.fence();
     if !exists(connection).await? {
         return Ok(Vec::new());
     }
     let sql = "SELECT count(*) FROM handover_fence.fenced WHERE migration = $1 AND state <> 'moved'";
-    let paused: i64 = connection.query_one(sql, &[&plan.name()]).await?.get(0);
+    let paused: i64 = connection.query_one(sql, &[&fence]).await?.get(0);
     if paused > 0 {
-        return Err(Error::InUse { migration: plan.name().to_owned(), paused });
+        return Err(Error::InUse { migration: scope.plan.name().to_owned(), paused });
     }
-    let tables = guarded(connection, plan.name()).await?;
+    let tables = guarded(connection, &fence).await?;
     for table in &tables {
-        with_table(connection, table, Work::Remove(plan.name())).await?;
+        with_table(connection, table, Work::Remove(&fence)).await?;
     }
     let transaction = connection.transaction().await?;
     for rows in ["fenced", "crossing"] {
         let sql = format!("DELETE FROM handover_fence.{rows} WHERE migration = $1");
-        transaction.execute(&sql, &[&plan.name()]).await?;
+        transaction.execute(&sql, &[&fence]).await?;
     }
     let sql =
         "SELECT EXISTS (SELECT FROM handover_fence.guarded) OR EXISTS (SELECT FROM handover_fence.fenced)";
@@ -86,6 +95,15 @@ pub(crate) async fn exists(connection: &Connection) -> Result<bool, Error> {
     Ok(connection.query_one(sql, &[]).await?.get(0))
 }
 
+/// Whether any table of a fence is noted as guarded.
+pub async fn guards_any(connection: &Connection, fence: &str) -> Result<bool, Error> {
+    if !exists(connection).await? {
+        return Ok(false);
+    }
+    let sql = "SELECT EXISTS (SELECT FROM handover_fence.guarded WHERE migration = $1)";
+    Ok(connection.query_one(sql, &[&fence]).await?.get(0))
+}
+
 /// The tables that carry a migration's triggers, as they were noted.
 async fn guarded(connection: &Connection, migration: &str) -> Result<Vec<QualifiedName>, Error> {
     let sql = "SELECT schema_name, table_name FROM handover_fence.guarded WHERE migration = $1 ORDER BY 1, 2";
@@ -97,7 +115,7 @@ async fn guarded(connection: &Connection, migration: &str) -> Result<Vec<Qualifi
 #[derive(Clone, Copy)]
 enum Work<'w> {
     Install(&'w Guard),
-    /// With the migration's name.
+    /// With the fence's name.
     Remove(&'w str),
 }
 
@@ -172,8 +190,9 @@ async fn missing_triggers(transaction: &Transaction<'_>, guard: &Guard) -> Resul
             if fires.is_none() && !(matches!(kind, Kind::Row) && member.is_partition) {
                 let (when, each) = kind.when();
                 statements.push(format!(
-                    "CREATE TRIGGER {quoted} {when} ON {} {each} EXECUTE FUNCTION {function}()",
-                    member.name
+                    "CREATE TRIGGER {quoted} {when} ON {} {each}{} EXECUTE FUNCTION {function}()",
+                    member.name,
+                    kind.condition(guard)
                 ));
                 let comment = quote_literal(&format!("handover's fence of {}", guard.migration));
                 statements.push(format!("COMMENT ON TRIGGER {quoted} ON {} IS {comment}", member.name));
@@ -197,6 +216,18 @@ impl Kind {
         match self {
             Self::Row => ("AFTER INSERT OR UPDATE OR DELETE", "FOR EACH ROW"),
             Self::Truncate => ("BEFORE TRUNCATE", "FOR EACH STATEMENT"),
+        }
+    }
+
+    /// At the destination the attempt's own load and removal pass without a look, and without an entry for each of
+    /// their rows in the server's list of triggers to be run.
+    fn condition(self, guard: &Guard) -> String {
+        match (self, guard.side) {
+            (Self::Row, Side::Destination) => {
+                let (carry, fence) = (quote_literal(CARRY), quote_literal(&guard.migration));
+                format!(" WHEN (pg_catalog.current_setting({carry}, true) IS DISTINCT FROM {fence})")
+            }
+            _ => String::new(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The database fence: triggers on a plan's legacy tables that refuse writes for a user who is paused or has
-//! moved, and a lock protocol by which a pause waits for the transactions in flight. docs/fence.md tells it.
+//! The database fence: triggers on a plan's tables that refuse writes for a user who is paused or lives in the
+//! other system, and a lock protocol by which a pause waits for the transactions in flight. docs/fence.md tells it.
 //!
 //! It knows no tracking, no Identity and no Redis: who is fenced, and when, is its caller's to decide.
 
@@ -9,16 +9,18 @@ mod guard;
 mod install;
 mod raise;
 mod release;
+mod scope;
 mod spelling;
 mod status;
 mod triggers;
 
 pub use error::Error;
 pub use guard::Role;
-pub use install::{install, remove};
-pub use raise::{Holder, Raise, holders, raise};
-pub use release::{Lift, Settle, carry, lift, settle, visible_in};
-pub use status::{Fenced, GuardedTable, Installed, State, Status, status};
+pub use install::{guards_any, install, remove};
+pub use raise::{Holder, Raise, holders, raise, recall};
+pub use release::{Lift, Settle, carry, clear, lift, settle, visible_in};
+pub use scope::{CARRY, Scope, Side};
+pub use status::{Fenced, GuardedTable, Installed, Stands, State, Status, look, standing, status};
 
 /// SQLSTATE of a write that was refused since its user is paused: it can be made again after the pause.
 pub const PAUSED: &str = "MV001";

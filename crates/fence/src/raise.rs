@@ -10,7 +10,7 @@ use handover_postgres::Connection;
 use tokio::time::{Instant, sleep};
 
 use crate::install::is_lock_timeout;
-use crate::{Error, LOCK_CLASS, NOBODY, UserVersion, columns};
+use crate::{Error, LOCK_CLASS, NOBODY, State, UserVersion, columns};
 
 /// A lock that is waited for makes the bucket's other writers wait behind it: no longer than this.
 const TRY: Duration = Duration::from_millis(50);
@@ -53,16 +53,37 @@ pub struct Holder {
 /// Fences users, each with its attempt's version, and waits up to `patience` in all until the transactions
 /// that wrote for them have ended. The outcomes are in the order of `users`; repeats are recognised.
 ///
-/// A user who has moved is fenced again by a newer attempt, the rollback; the home stays the new system.
+/// For users who are about to leave this database: legacy by a move, the destination by a rollback.
 pub async fn raise(
     connection: &mut Connection,
     migration: &str,
     users: &[UserVersion],
     patience: Duration,
 ) -> Result<Vec<Raise>, Error> {
+    fence(connection, migration, State::Paused, users, patience).await
+}
+
+/// The same for users who may come back to this database: legacy, by a rollback. The home stays the other system
+/// until the fence is lifted, and [`carry`](crate::carry) alone may write for them.
+pub async fn recall(
+    connection: &mut Connection,
+    migration: &str,
+    users: &[UserVersion],
+    patience: Duration,
+) -> Result<Vec<Raise>, Error> {
+    fence(connection, migration, State::Returning, users, patience).await
+}
+
+async fn fence(
+    connection: &mut Connection,
+    migration: &str,
+    state: State,
+    users: &[UserVersion],
+    patience: Duration,
+) -> Result<Vec<Raise>, Error> {
     check(users)?;
     let deadline = Instant::now() + patience;
-    let mut outcomes = write(connection, migration, users).await?;
+    let mut outcomes = write(connection, migration, state, users).await?;
     let waiting: BTreeSet<&str> = users
         .iter()
         .filter(|(user, _)| outcomes.get(user.as_str()) == Some(&Raise::Busy))
@@ -115,6 +136,7 @@ fn check(users: &[UserVersion]) -> Result<(), Error> {
 async fn write(
     connection: &mut Connection,
     migration: &str,
+    state: State,
     users: &[UserVersion],
 ) -> Result<BTreeMap<String, Raise>, Error> {
     let (keys, versions) = columns(users);
@@ -126,17 +148,17 @@ async fn write(
     // First, and drawn under the row's lock: the numbers must be committed in the order they were drawn.
     transaction.execute(BUMP, &[]).await?;
     let sql = "INSERT INTO handover_fence.fenced AS f (user_key, migration, version, state)
-               SELECT u.user_key, $1, u.version, 'paused'
+               SELECT u.user_key, $1, u.version, $4
                  FROM unnest($2::text[], $3::int8[]) AS u (user_key, version)
                 ORDER BY u.user_key COLLATE \"C\"
                ON CONFLICT (user_key, migration) DO UPDATE
                SET version = excluded.version,
-                   state = CASE f.state WHEN 'paused' THEN 'paused' ELSE 'returning' END,
+                   state = excluded.state,
                    drained = f.drained AND f.version = excluded.version,
                    since = CASE WHEN f.version = excluded.version THEN f.since ELSE clock_timestamp() END
                WHERE f.version < excluded.version OR (f.version = excluded.version AND f.state <> 'moved')
                RETURNING f.user_key, f.drained";
-    let rows = transaction.query(sql, &[&migration, &keys, &versions]).await?;
+    let rows = transaction.query(sql, &[&migration, &keys, &versions, &state.as_str()]).await?;
     let mut outcomes: BTreeMap<String, Raise> =
         rows.iter().map(|row| (row.get(0), if row.get(1) { Raise::Raised } else { Raise::Busy })).collect();
     let sql = "SELECT f.user_key, f.version, f.version = u.version

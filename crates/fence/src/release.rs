@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use handover_postgres::Connection;
 use tokio_postgres::{GenericClient, Transaction};
 
-use crate::{Error, UserVersion, columns};
+use crate::{CARRY, Error, UserVersion, columns};
 
 /// What lifting did for one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Lift {
 /// What settling did for one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settle {
-    /// The fence stays, and says that the home is the new system; also for a repeat.
+    /// The fence stays, and says that the home is the other system; also for a repeat.
     Settled,
     /// There is no fence, or it was raised and not drained: it must be raised first.
     NotRaised,
@@ -29,8 +29,8 @@ pub enum Settle {
     NotOurs,
 }
 
-/// Lifts fences of exactly these attempts: a late worker lifts no newer one's, and nobody a settled one but
-/// the rollback that raised it again.
+/// Lifts the fences of these attempts and of older ones: a late worker lifts no newer one's, and nobody a settled one
+/// but the rollback that raised it again.
 pub async fn lift(
     connection: &mut Connection,
     migration: &str,
@@ -39,11 +39,37 @@ pub async fn lift(
     let sql = "WITH mine AS (
                  SELECT f.user_key FROM handover_fence.fenced f
                    JOIN unnest($2::text[], $3::int8[]) AS u (user_key, version)
-                     ON f.user_key = u.user_key AND f.version = u.version
+                     ON f.user_key = u.user_key AND f.version <= u.version
                   WHERE f.migration = $1 AND f.state <> 'moved' ORDER BY f.user_key FOR UPDATE OF f)
                DELETE FROM handover_fence.fenced f USING mine
                 WHERE f.user_key = mine.user_key AND f.migration = $1
                RETURNING f.user_key";
+    delete(connection, migration, users, sql).await
+}
+
+/// The same, and settled fences as well: for users who come to live in this database, or do.
+pub async fn clear(
+    connection: &mut Connection,
+    migration: &str,
+    users: &[UserVersion],
+) -> Result<Vec<Lift>, Error> {
+    let sql = "WITH mine AS (
+                 SELECT f.user_key FROM handover_fence.fenced f
+                   JOIN unnest($2::text[], $3::int8[]) AS u (user_key, version)
+                     ON f.user_key = u.user_key AND f.version <= u.version
+                  WHERE f.migration = $1 ORDER BY f.user_key FOR UPDATE OF f)
+               DELETE FROM handover_fence.fenced f USING mine
+                WHERE f.user_key = mine.user_key AND f.migration = $1
+               RETURNING f.user_key";
+    delete(connection, migration, users, sql).await
+}
+
+async fn delete(
+    connection: &mut Connection,
+    migration: &str,
+    users: &[UserVersion],
+    sql: &str,
+) -> Result<Vec<Lift>, Error> {
     let outcome = |is_done, is_there| match (is_done, is_there) {
         (true, _) => Lift::Lifted,
         (false, false) => Lift::Absent,
@@ -52,8 +78,8 @@ pub async fn lift(
     change(connection, migration, users, sql, |_, is_done, rest| outcome(is_done, rest.is_some())).await
 }
 
-/// Leaves the fences of these attempts standing for good, with the new system as home: a forgotten job cannot
-/// write to legacy. Also ends a rollback that was taken back.
+/// Leaves the fences of these attempts standing for good, with the other system as home: a forgotten job cannot
+/// write here. Also ends a rollback that was taken back.
 pub async fn settle(
     connection: &mut Connection,
     migration: &str,
@@ -120,9 +146,9 @@ pub async fn visible_in(
     Ok(reading.query(sql, &[&migration, &keys, &versions]).await?.iter().map(|row| row.get(0)).collect())
 }
 
-/// Lets this transaction, and no other, write for users of the migration whose rollback is under way: for the
-/// reverse load. Users who are paused or have moved stay refused.
+/// Lets this transaction, and no other, write for users of the fence: on legacy for those whose rollback is under way
+/// (the reverse load; users who are paused or have moved stay refused), at the destination for all.
 pub async fn carry(transaction: &Transaction<'_>, migration: &str) -> Result<(), Error> {
-    transaction.execute("SELECT set_config('handover_fence.carry', $1, true)", &[&migration]).await?;
+    transaction.execute("SELECT set_config($2, $1, true)", &[&migration, &CARRY]).await?;
     Ok(())
 }

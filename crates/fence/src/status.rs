@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use handover_plan::Plan;
 use handover_postgres::{Connection, QualifiedName};
 
 use crate::Error;
 use crate::guard::{self, Guard, Role};
 use crate::install::exists;
+use crate::scope::Scope;
 
 /// How many fenced users a status lists, the longest-standing first; moved ones are only counted.
 const MOST_LISTED: i64 = 1000;
@@ -56,12 +56,23 @@ pub struct GuardedTable {
 /// Why a user is fenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// On the way to the new system; the home is legacy.
+    /// On the way out of this database, which is still the home.
     Paused,
-    /// The home is the new system.
+    /// The home is the other system.
     Moved,
-    /// On the way back; the home is the new system.
+    /// On the way back to this database; the home is the other system.
     Returning,
+}
+
+impl State {
+    /// The word in `handover_fence.fenced`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Moved => "moved",
+            Self::Returning => "returning",
+        }
+    }
 }
 
 impl FromStr for State {
@@ -93,8 +104,13 @@ pub struct Fenced {
 }
 
 /// Compares the fence with the plan. Reads only.
-pub async fn status(connection: &mut Connection, plan: &Plan) -> Result<Status, Error> {
-    let guards = guard::of_plan(connection, plan).await?;
+pub async fn status<'p>(
+    connection: &mut Connection,
+    scope: impl Into<Scope<'p>>,
+) -> Result<Status, Error> {
+    let scope = scope.into();
+    let fence = scope.fence();
+    let guards = guard::of_scope(connection, scope).await?;
     if !exists(connection).await? {
         let missing = guards.iter().map(|guard| table(guard, None, Vec::new())).collect();
         return Ok(Status {
@@ -105,7 +121,7 @@ pub async fn status(connection: &mut Connection, plan: &Plan) -> Result<Status, 
             fenced: Vec::new(),
         });
     }
-    let mut noted = noted(connection, plan.name()).await?;
+    let mut noted = noted(connection, &fence).await?;
     let is_empty = noted.is_empty();
     let mut tables = Vec::new();
     for guard in &guards {
@@ -119,7 +135,7 @@ pub async fn status(connection: &mut Connection, plan: &Plan) -> Result<Status, 
         (false, true) => Installed::Yes,
         (false, false) => Installed::Partly,
     };
-    let (counts, fenced) = (counts(connection, plan.name()).await?, fenced(connection, plan.name()).await?);
+    let (counts, fenced) = (counts(connection, &fence).await?, standing(connection, &fence, MOST_LISTED).await?);
     Ok(Status { installed, tables, superfluous, counts, fenced })
 }
 
@@ -159,12 +175,17 @@ async fn counts(connection: &Connection, migration: &str) -> Result<BTreeMap<Sta
     rows.iter().map(|row| Ok((row.get::<_, &str>(0).parse()?, row.get::<_, i64>(1).unsigned_abs()))).collect()
 }
 
-async fn fenced(connection: &Connection, migration: &str) -> Result<Vec<Fenced>, Error> {
+/// The users of a fence who are paused or on their way back, longest first, at most `limit`; nobody where the fence
+/// was never installed.
+pub async fn standing(connection: &Connection, fence: &str, limit: i64) -> Result<Vec<Fenced>, Error> {
+    if !exists(connection).await? {
+        return Ok(Vec::new());
+    }
     let sql = "SELECT user_key, version, state, drained,
                       greatest(extract(epoch FROM clock_timestamp() - since), 0)::float8
                  FROM handover_fence.fenced WHERE migration = $1 AND state <> 'moved'
                 ORDER BY since, user_key LIMIT $2";
-    let rows = connection.query(sql, &[&migration, &MOST_LISTED]).await?;
+    let rows = connection.query(sql, &[&fence, &limit]).await?;
     rows.iter()
         .map(|row| {
             Ok(Fenced {
@@ -176,4 +197,39 @@ async fn fenced(connection: &Connection, migration: &str) -> Result<Vec<Fenced>,
             })
         })
         .collect()
+}
+
+/// A fence row, of whatever state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// The attempt that fences.
+    pub version: i64,
+    /// Why.
+    pub state: State,
+    /// Whether every transaction that wrote for the user before has ended.
+    pub is_drained: bool,
+    /// For how long, by the server's clock.
+    pub age: Duration,
+}
+
+/// These users' rows of a fence, in their order.
+pub async fn look(
+    connection: &Connection,
+    fence: &str,
+    users: &[String],
+) -> Result<Vec<Option<Stands>>, Error> {
+    let sql = "SELECT user_key, version, state, drained,
+                      greatest(extract(epoch FROM clock_timestamp() - since), 0)::float8
+                 FROM handover_fence.fenced WHERE migration = $1 AND user_key = ANY ($2)";
+    let mut found = BTreeMap::new();
+    for row in connection.query(sql, &[&fence, &users]).await? {
+        let stands = Stands {
+            version: row.get(1),
+            state: row.get::<_, &str>(2).parse()?,
+            is_drained: row.get(3),
+            age: Duration::from_secs_f64(row.get(4)),
+        };
+        found.insert(row.get::<_, String>(0), stands);
+    }
+    Ok(users.iter().map(|user| found.get(user).copied()).collect())
 }

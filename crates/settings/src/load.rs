@@ -134,6 +134,7 @@ fn assemble(mut tree: Table, problems: &mut Vec<Problem>) -> Settings {
         redis: section("redis", &mut tree, problems),
         plans: section("plans", &mut tree, problems),
         pause: section("pause", &mut tree, problems),
+        fence: section("fence", &mut tree, problems),
         copy: section("copy", &mut tree, problems),
         verify: section("verify", &mut tree, problems),
         worker: section("worker", &mut tree, problems),

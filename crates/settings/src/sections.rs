@@ -26,6 +26,8 @@ pub struct Settings {
     pub plans: Plans,
     /// The pause stage.
     pub pause: Pause,
+    /// The database fence.
+    pub fence: Fence,
     /// The copy stage.
     pub copy: Copy,
     /// The verify stage.
@@ -164,6 +166,23 @@ impl Default for Pause {
             drain: Duration::from_millis(250),
             window: 2000,
         }
+    }
+}
+
+/// The database fence, which refuses writes behind a pause in the databases themselves.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fence {
+    /// Whether the stages use it; it must be installed for every migration.
+    pub database: bool,
+    /// How long a pause waits for transactions in flight before the attempt is given up.
+    #[serde(with = "humantime_serde")]
+    pub patience: Duration,
+}
+
+impl Default for Fence {
+    fn default() -> Self {
+        Self { database: false, patience: Duration::from_secs(5) }
     }
 }
 

@@ -81,10 +81,11 @@ impl Settings {
         checks.lasts("worker.lease", self.worker.lease, Duration::from_secs(3)..=LONGEST);
     }
 
-    fn waits(&self) -> [(&'static str, Duration); 20] {
+    fn waits(&self) -> [(&'static str, Duration); 21] {
         let (worker, reconcile, postgres) = (&self.worker, &self.reconcile, &self.postgres);
         [
             ("pause.max_pause", self.pause.max_pause),
+            ("fence.patience", self.fence.patience),
             ("copy.replica_wait", self.copy.replica_wait),
             ("worker.shutdown", worker.shutdown),
             ("worker.idle_wait", worker.idle_wait),
@@ -116,6 +117,7 @@ impl Settings {
         checks.below(("postgres.lock_timeout", postgres.lock_timeout), pause);
         checks.below(("postgres.idle_in_transaction_timeout", postgres.idle_in_transaction_timeout), pause);
         checks.below(("postgres.connect_timeout", postgres.connect_timeout), pause);
+        checks.below(("fence.patience", self.fence.patience), pause);
         checks.below(("copy.replica_wait", self.copy.replica_wait), pause);
         checks.below(("pause.drain", self.pause.drain), pause);
         // A dead worker's users must be picked up again while their pause lasts.

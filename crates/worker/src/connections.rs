@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use handover_engine::{Engine, Options, Plans};
+use handover_engine::{Engine, Fence, Options, Plans};
 use handover_identity::{Identity, Mirror, MirrorOptions, Truth};
 use handover_postgres::{Database, Timeouts};
 use handover_queue::RedisTarget;
@@ -103,6 +103,7 @@ pub(crate) fn engine(
         identity: identity(settings, sessions)?,
         plans: Plans::new(transforms),
         options: options(settings),
+        fence: settings.fence.database.then(|| Fence::new(settings.fence.patience)),
     })
 }
 

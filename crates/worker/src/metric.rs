@@ -50,6 +50,8 @@ const DIGESTS: &str = "handover_digests_compared_total";
 const MISMATCHES: &str = "handover_digest_mismatches_total";
 const MIRROR_FAILURES: &str = "handover_identity_mirror_failures_total";
 
+const FENCE_GIVEN_UP: &str = "handover_fence_given_up_total";
+const FENCE_MENDED: &str = "handover_fence_mended_total";
 const DRAIN_SECONDS: &str = "handover_drain_seconds";
 const DRAIN_GATES: &str = "handover_drain_gates_total";
 const LOOK_UPS: &str = "handover_identity_look_ups_total";
@@ -96,6 +98,13 @@ pub(crate) const ALL: &[Described] = &[
     (DIGESTS, Type::Counter, "", "users whose digests were compared"),
     (MISMATCHES, Type::Counter, "", "users whose digests differed"),
     (MIRROR_FAILURES, Type::Counter, "", "changes of Identity that the mirror was told later, by the outbox"),
+    (
+        FENCE_GIVEN_UP,
+        Type::Counter,
+        "side",
+        "attempts that were given up since transactions in flight did not end in time",
+    ),
+    (FENCE_MENDED, Type::Counter, "what", "fences that the reconciler put back, settled or lifted"),
     (DRAIN_SECONDS, Type::Histogram, "", "time that a drain took"),
     (DRAIN_GATES, Type::Counter, "outcome", "gates that drains waited for, by how each wait ended"),
     (LOOK_UPS, Type::Counter, "source", "users looked up at Identity's service, by what answered"),

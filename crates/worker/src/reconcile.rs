@@ -4,6 +4,7 @@
 //! What must be decided is decided in the engine, the producer and Identity; here is only when.
 
 mod attempts;
+mod fences;
 mod mirror;
 mod queues;
 mod sampling;
@@ -59,6 +60,8 @@ pub(crate) fn duties(context: &Arc<Context>) -> Vec<Duty> {
         // More often than jobs are restored, so that a poisoned one is out of reach by then.
         duty!(context, "bury_poisoned", reconcile.requeue_after / 4, attempts::bury_poisoned),
         duty!(context, "settle_attempts", reconcile.interval, attempts::settle),
+        duty!(context, "mend_fences", reconcile.requeue_after / 2, fences::mend),
+        duty!(context, "verify_fences", reconcile.verify_mirror, fences::verify),
         duty!(context, "fold_counters", reconcile.sample, attempts::fold_counters),
         duty!(context, "tend_queues", upkeep, queues::tend),
         duty!(context, "heartbeat", reconcile.heartbeat, mirror::heartbeat),

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use handover_fence::Side;
 use handover_identity::{Flip, Record};
 use handover_tracking::{Claim, Closing, Ended, OpenAttempt, OpenState};
 
@@ -56,7 +57,10 @@ pub(crate) async fn flip(
     }
     let names: Vec<String> = proven.iter().map(|claim| claim.user.clone()).collect();
     let before = engine.identity.get(&names).await?;
-    let done = engine.identity.flip(migration, &identity_users(proven.iter().cloned())).await?;
+    let users = identity_users(proven.iter().cloned());
+    // Before the flip: whoever is let onto the new system may write there at once.
+    engine.open_destination(migration, &users).await?;
+    let done = engine.identity.flip(migration, &users).await?;
     let now = microseconds(SystemTime::now());
     let mut ended = Vec::with_capacity(proven.len());
     for ((claim, outcome), record) in proven.iter().zip(done.outcomes).zip(&before) {
@@ -68,6 +72,8 @@ pub(crate) async fn flip(
             Flip::NotOurs => {}
         }
     }
+    let moved = identity_users(ended.iter().map(|ended| ended.claim.clone()));
+    engine.settle_fence_later(migration, Side::Legacy, &moved).await;
     Ok(engine.tracking.close(id, Closing::Completed, &ended).await?)
 }
 

@@ -102,9 +102,17 @@ async fn transfer(engine: &Engine, bound: &Bound, attempts: &[OpenAttempt]) -> R
     let bundle = engine.bundle(bound, attempts)?;
     let mut replica = engine.replica.get().await?;
     let mut destination = engine.destination.get().await?;
-    position::wait(&mut replica, &fence(attempts)?, engine.options.replica_wait).await?;
+    let migration = bound.plan.name();
+    if engine.fence.is_some() {
+        engine.wait_for_fence(&replica, migration, attempts).await?;
+    } else {
+        position::wait(&mut replica, &fence(attempts)?, engine.options.replica_wait).await?;
+    }
     let done = async {
         let source = snapshot(&mut replica).await?;
+        if !engine.is_fenced_in(&source, migration, attempts).await? {
+            return Err(Error::FenceUnseen { waited_ms: 0 });
+        }
         let target = destination.transaction().await?;
         let done = load(&source, &target, &bundle, engine.options.verify_before_commit).await?;
         if matches!(done, Transfer::Committed(_)) {

@@ -1,9 +1,14 @@
-//! Pause: admits, tells Identity, drains, and only then takes the fence position, once for the batch.
+//! Pause: admits, tells Identity, drains, raises the database fence where it is on, and only then takes the fence
+//! position, once for the batch.
 
+use handover_fault::{Mutant, mutated, point};
+use handover_fence::Side;
 use handover_identity::{Begin, Mirrored};
 use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt};
 
 use super::{Outcomes, by_migration};
+use crate::fence::Way;
+use crate::position::Position;
 use crate::takeback::identity_users;
 use crate::{Engine, Error, Job, Outcome, StageName, Step, position, reason};
 
@@ -31,20 +36,49 @@ impl Step for Pause {
 async fn pause(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
     let mut outcomes = Outcomes::new();
     let bound = engine.options.max_paused;
+    engine.fence_must_be_whole(id, &claims).await?;
     let Admission { admitted, no_room } = engine.tracking.admit(id, Kind::Move, &claims, bound).await?;
     outcomes.set_all(no_room, &Outcome::NotNow);
     if admitted.is_empty() {
         return Ok(outcomes);
     }
+    // Never, but for a test that proves that it loses what is written while a pause drains.
+    let early = if mutated(Mutant::PositionBeforeDrain) { Some(position(engine).await?) } else { None };
     // From here on an error is retried with the users admitted: a second pass finds them so and goes on.
     let paused = begin(engine, &migration, id, &admitted, &mut outcomes).await?;
+    let paused = fence(engine, &migration, admitted, &paused, &mut outcomes).await?;
     if paused.is_empty() {
         return Ok(outcomes);
     }
-    let position = position::take(&engine.primary).await?;
+    let position = match early {
+        Some(position) => position,
+        None => position(engine).await?,
+    };
     let fenced = engine.tracking.fenced(id, &paused, &position.lsn, &position.server).await?;
     outcomes.set_all(fenced, &Outcome::Advance(StageName::Copy));
+    engine.lift_if_gone(id, &migration, Side::Legacy, &paused).await?;
     Ok(outcomes)
+}
+
+/// With the database fence on: refuses writes for these users from here on, and waits for the transactions that wrote
+/// for them before.
+async fn fence(
+    engine: &Engine,
+    migration: &str,
+    admitted: Vec<OpenAttempt>,
+    paused: &[Claim],
+    outcomes: &mut Outcomes,
+) -> Result<Vec<Claim>, Error> {
+    let attempts = admitted.into_iter().filter(|attempt| paused.contains(&attempt.claim())).collect();
+    let way = Way::Out(Side::Legacy);
+    let fenced = engine.raise_fence(StageName::Pause, migration, way, attempts, outcomes).await?;
+    Ok(fenced.iter().map(OpenAttempt::claim).collect())
+}
+
+async fn position(engine: &Engine) -> Result<Position, Error> {
+    let position = position::take(&engine.primary).await?;
+    point("pause.positioned").await?;
+    Ok(position)
 }
 
 /// Tells Identity, truth and mirror, and drains; returns the claims whose users are paused by them now, and whom

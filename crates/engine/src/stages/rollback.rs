@@ -1,6 +1,7 @@
 //! Rollback: pauses, and behind a fresh fence proves that neither side has changed since `completed`; then
 //! removes at the destination, in the transaction that hashed it, and lets the user back onto legacy.
 
+use handover_fence::Side;
 use handover_identity::Mirrored;
 use handover_identity::{BeginRollback, Release};
 use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt, Tracking};
@@ -10,6 +11,7 @@ use tokio_postgres::{IsolationLevel, Transaction};
 use super::{Outcomes, by_migration, by_plan, splitting, verify};
 use crate::bound::Bound;
 use crate::bundle::Bundle;
+use crate::fence::Way;
 use crate::position::Position;
 use crate::scan::Access;
 use crate::takeback::identity_users;
@@ -39,12 +41,14 @@ impl Step for Rollback {
 async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) -> Result<Outcomes, Error> {
     let mut outcomes = Outcomes::new();
     let bound = engine.options.max_paused;
+    engine.fence_must_be_whole(id, &claims).await?;
     let Admission { admitted, no_room } = engine.tracking.admit(id, Kind::Rollback, &claims, bound).await?;
     outcomes.set_all(no_room, &Outcome::NotNow);
     let (removed, standing): (Vec<_>, Vec<_>) = admitted.into_iter().partition(|attempt| attempt.removed);
     let gone: Vec<Claim> = removed.iter().map(OpenAttempt::claim).collect();
     outcomes.set_all(back_home(engine, &migration, id, &gone).await?, &Outcome::Finished);
     let paused = begin(engine, &migration, id, standing, &mut outcomes).await?;
+    let paused = fence(engine, &migration, id, paused, &mut outcomes).await?;
     if !paused.is_empty() {
         let position = position::take(&engine.primary).await?;
         let claims: Vec<Claim> = paused.iter().map(OpenAttempt::claim).collect();
@@ -95,6 +99,23 @@ async fn begin(
     let reason = "the mirror does not know of the pause yet".to_owned();
     outcomes.set_all(paused.iter().map(OpenAttempt::claim), &Outcome::Retry { reason });
     Ok(Vec::new())
+}
+
+/// Closes both sides' fences: the destination's, which the users may leave, and legacy's, which they may come back to.
+async fn fence(
+    engine: &Engine,
+    migration: &str,
+    id: i32,
+    mut paused: Vec<OpenAttempt>,
+    outcomes: &mut Outcomes,
+) -> Result<Vec<OpenAttempt>, Error> {
+    let claims: Vec<Claim> = paused.iter().map(OpenAttempt::claim).collect();
+    for way in [Way::Out(Side::Destination), Way::Back] {
+        paused = engine.raise_fence(StageName::Rollback, migration, way, paused, outcomes).await?;
+    }
+    // Taken back meanwhile: the user goes on at the destination, and must not wait there for the reconciler.
+    engine.lift_if_gone(id, migration, Side::Destination, &claims).await?;
+    Ok(paused)
 }
 
 /// Takes those of the users back to legacy whom neither side has changed; refuses the others.
@@ -213,7 +234,11 @@ pub(crate) async fn back_home(
     if gone.is_empty() {
         return Ok(Vec::new());
     }
-    let done = engine.identity.release(migration, &identity_users(gone.iter().cloned())).await?;
+    let users = identity_users(gone.iter().cloned());
+    // Before the release: whoever is let back onto legacy may write there at once, and nowhere else.
+    engine.settle_fence(migration, Side::Destination, &users).await?;
+    engine.lift_fence(migration, Side::Legacy, &users).await?;
+    let done = engine.identity.release(migration, &users).await?;
     let mut ended = Vec::with_capacity(gone.len());
     for (claim, outcome) in gone.iter().zip(done.outcomes) {
         match outcome {

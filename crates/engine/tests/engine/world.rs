@@ -263,5 +263,6 @@ fn engine(urls: &[String; 4], redis: &str, database: &str, setup: Setup) -> Resu
             verify_before_commit: false,
             recheck_source: true,
         },
+        fence: None,
     })
 }

@@ -1,7 +1,9 @@
 -- The database fence's own tables and the functions that all its triggers share.
 -- docs/fence.md tells the protocol; the triggers themselves are generated for each table of a plan.
 
--- One row a user and migration while writes are refused. `returning`: a rollback is under way.
+-- One row a user and migration while writes are refused. A migration's name ends in `@new` for the fence of the
+-- destination's tables: both may stand in one database. `paused`: on the way out of this database; `moved`: gone
+-- from it; `returning`: on the way back to it.
 -- `drained`: no transaction that wrote for the user before the row was there is still open. The reading
 -- snapshot must see that, not merely the row: the row is committed before those transactions end.
 CREATE TABLE handover_fence.fenced (
@@ -9,7 +11,8 @@ CREATE TABLE handover_fence.fenced (
     migration text COLLATE "C" NOT NULL,
     version   int8 NOT NULL CHECK (version > 0),
     state     text NOT NULL CHECK (state IN ('paused', 'moved', 'returning')),
-    home      text NOT NULL GENERATED ALWAYS AS (CASE state WHEN 'paused' THEN 'legacy' ELSE 'new' END) STORED,
+    home      text NOT NULL GENERATED ALWAYS AS
+                  (CASE WHEN (state = 'paused') = (right(migration, 4) <> '@new') THEN 'legacy' ELSE 'new' END) STORED,
     drained   boolean NOT NULL DEFAULT false,
     since     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (user_key, migration)
@@ -82,15 +85,22 @@ END $$;
 -- The refusal of a write. MV001: come back when the pause is over. MV002: the home is elsewhere, for good.
 CREATE FUNCTION handover_fence.refuse(of_user text, of_migration text, state text, in_schema text, in_table text)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    is_new boolean := right(of_migration, 4) = '@new';
+    name   text := regexp_replace(of_migration, '@new$', '');
 BEGIN
-    IF state = 'moved' THEN
+    IF state = 'moved' AND is_new THEN
         RAISE EXCEPTION USING ERRCODE = 'MV002', SCHEMA = in_schema, TABLE = in_table,
-            MESSAGE = format('user %s lives on the new system: %s has moved there', of_user, of_migration),
+            MESSAGE = format('user %s lives on legacy: %s has gone back there', of_user, name),
+            HINT = 'Ask the gate where the user lives, and write there.';
+    ELSIF state = 'moved' THEN
+        RAISE EXCEPTION USING ERRCODE = 'MV002', SCHEMA = in_schema, TABLE = in_table,
+            MESSAGE = format('user %s lives on the new system: %s has moved there', of_user, name),
             HINT = 'Ask the gate where the user lives, and write there.';
     END IF;
     RAISE EXCEPTION USING ERRCODE = 'MV001', SCHEMA = in_schema, TABLE = in_table,
-        MESSAGE = format('user %s is paused: %s is on its way to %s', of_user, of_migration,
-                         CASE state WHEN 'paused' THEN 'the new system' ELSE 'legacy' END),
+        MESSAGE = format('user %s is paused: %s is on its way to %s', of_user, name,
+                         CASE WHEN (state = 'paused') = is_new THEN 'legacy' ELSE 'the new system' END),
         HINT = 'Ask the gate, which holds the request until the pause is over.';
 END $$;
 
@@ -102,7 +112,7 @@ BEGIN
     IF EXISTS (SELECT FROM handover_fence.fenced f WHERE f.migration = of_migration COLLATE "C") THEN
         RAISE EXCEPTION USING ERRCODE = 'MV003', SCHEMA = in_schema, TABLE = in_table,
             MESSAGE = format('%I.%I cannot be truncated: users of it are being moved or have moved (%s)',
-                             in_schema, in_table, of_migration),
+                             in_schema, in_table, regexp_replace(of_migration, '@new$', '')),
             HINT = 'Delete the rows of users who live here.';
     END IF;
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable')

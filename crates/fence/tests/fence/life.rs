@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use handover_fence::{
-    Error, Installed, Lift, MOVED, PAUSED, Raise, Role, Settle, State, carry, install, lift, raise, remove,
+    Error, Installed, Lift, MOVED, PAUSED, Raise, Role, Settle, State, carry, install, lift, raise, recall, remove,
     settle, status,
 };
 
@@ -93,7 +93,7 @@ async fn a_settled_fence_stays_until_a_rollback_raises_it_anew() {
     // The rollback: paused, the home still new; taken back once, then done.
     for restored in [true, false] {
         let version = if restored { 2 } else { 3 };
-        assert_eq!(raise(&mut fence, REMINDERS, &at(version), PATIENCE).await.unwrap(), [Raise::Raised]);
+        assert_eq!(recall(&mut fence, REMINDERS, &at(version), PATIENCE).await.unwrap(), [Raise::Raised]);
         assert_eq!(code(&writer, &new_reminder(2)).await, PAUSED);
         let seen = status(&mut fence, &plan(REMINDERS)).await.unwrap();
         assert_eq!(seen.fenced[0].state, State::Returning);
@@ -109,8 +109,8 @@ async fn a_settled_fence_stays_until_a_rollback_raises_it_anew() {
 async fn the_reverse_load_alone_may_write_for_a_user_on_the_way_back() {
     let stage = Stage::fenced().await;
     stage.moved(REMINDERS, &[("2", 1), ("3", 1)]).await;
-    stage.pause(REMINDERS, &[("2", 2)]).await;
     let mut loader = stage.connect().await;
+    recall(&mut loader, REMINDERS, &users_of(&[("2", 2)]), PATIENCE).await.unwrap();
     for (invoice, expected) in [(2, None), (3, Some(MOVED))] {
         let transaction = loader.transaction().await.unwrap();
         carry(&transaction, REMINDERS).await.unwrap();

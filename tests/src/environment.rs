@@ -52,6 +52,8 @@ impl World {
             ("PAUSE__MAX_PAUSED", setup.max_paused.to_string()),
             ("PAUSE__MAX_PAUSE", format!("{pause}ms")),
             ("PAUSE__DRAIN", "20ms".to_owned()),
+            ("FENCE__DATABASE", setup.fence.is_some().to_string()),
+            ("FENCE__PATIENCE", format!("{}ms", setup.fence.map_or(1_000, |patience| patience.as_millis()))),
             ("COPY__REPLICA_WAIT", "5s".to_owned()),
             ("WORKER__CONCURRENCY", "2".to_owned()),
             ("WORKER__BATCH", "64".to_owned()),

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use handover_engine::{Complete, Copy, Engine, Job, Options, Outcome, Pause, Plans, Rollback, Step, Verify};
+use handover_engine::{Complete, Copy, Engine, Fence, Job, Options, Outcome, Pause, Plans, Rollback, Step, Verify};
+use handover_fence::{Scope, Side};
 use handover_identity::{Identity, Mirror, MirrorOptions, Truth};
 use handover_plan::Plan;
 use handover_postgres::{Connection, Database};
@@ -42,6 +43,8 @@ pub struct Setup {
     pub max_paused: u32,
     /// The bound of a pause.
     pub max_pause: Duration,
+    /// With the database fence, installed for every plan: how long a pause waits for transactions in flight.
+    pub fence: Option<Duration>,
     /// Servers of its own, for a test that stops, empties or holds up a whole one.
     pub own_servers: bool,
 }
@@ -53,6 +56,7 @@ impl Default for Setup {
             rows_per_user: None,
             max_paused: 100,
             max_pause: Duration::from_mins(1),
+            fence: None,
             own_servers: false,
         }
     }
@@ -106,7 +110,19 @@ impl World {
             std::fs::read_dir(&self.plans)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
         folders.sort();
         for folder in folders {
-            self.register(&Plan::load(&folder)?).await?;
+            let plan = Plan::load(&folder)?;
+            self.register(&plan).await?;
+            if self.setup.fence.is_some() {
+                self.install_fence(&plan).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a plan's fence on both sides, as `handover fence install` does.
+    pub async fn install_fence(&self, plan: &Plan) -> Result<()> {
+        for (server, side) in [(Server::Legacy, Side::Legacy), (Server::Destination, Side::Destination)] {
+            handover_fence::install(&mut self.client(server).await?, Scope::new(plan, side)).await?;
         }
         Ok(())
     }
@@ -251,6 +267,7 @@ fn engine(sandbox: &Sandbox, database: &str, prefix: &str, setup: Setup) -> Resu
             verify_before_commit: false,
             recheck_source: true,
         },
+        fence: setup.fence.map(Fence::new),
     })
 }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use handover_fault::point;
 use handover_identity::{IdentitySource, Registration, State, Trust};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -164,6 +165,7 @@ impl Gate {
     async fn hold(&self, mut user: Cow<'_, str>) -> Result<Pass, Refusal> {
         let settings = &self.shared.settings;
         let seat = self.shared.room.sit(&user).ok_or(Refusal::Crowded)?;
+        point("gate.holds").await.map_err(|_| Refusal::Unknown)?;
         metrics::gauge!("handover_gate_waiting").set(self.shared.room.waiting() as f64);
         let began = Instant::now();
         let mut last = Refusal::Unknown;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use handover_fault::{Mutant, mutated, point};
 use tokio::time::Instant;
 
 use crate::error::Error;
@@ -57,15 +58,21 @@ impl Identity {
         position: Option<&Position>,
         floor: Duration,
     ) -> Result<Drained, Error> {
-        if users.is_empty() {
+        if users.is_empty() || mutated(Mutant::NoDrain) {
             return Ok(Drained::default());
         }
+        point("drain.begins").await?;
         let begun = Instant::now();
         // Read after the mirror's word: who registers later than this asks later, and is told of the pause.
-        let mut wait = Wait::new(users, position, self.truth().members().await?);
+        let mut members = self.truth().members().await?;
+        if mutated(Mutant::MembersFromRedis) {
+            members = self.mutant_members(members).await?;
+        }
+        let mut wait = Wait::new(users, position, members);
         let mut refreshed = Instant::now();
         let mut poll = FIRST_POLL;
         while wait.is_on() {
+            point("drain.waits").await?;
             self.listen(&mut wait, begun).await;
             if refreshed.elapsed() >= REFRESH {
                 self.refresh(&mut wait).await;

@@ -45,6 +45,9 @@ pub enum Error {
     /// A stored row cannot be read: another program wrote it, or a newer one.
     #[error("a row of identity.users cannot be read: {0}")]
     Row(&'static str),
+    /// A test ordered this failure.
+    #[error(transparent)]
+    Injected(#[from] handover_fault::Injected),
     /// What the database did is not what the rules say: a defect, and nothing further should be done.
     #[error("identity's rules and its database disagree about {0}")]
     Disagreement(&'static str),
@@ -55,7 +58,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Postgres(error) => error.is_transient(),
-            Self::Redis(_) | Self::MirrorTimeout(_) | Self::MirrorChanged => true,
+            Self::Redis(_) | Self::MirrorTimeout(_) | Self::MirrorChanged | Self::Injected(_) => true,
             Self::MirrorConfig(_)
             | Self::UserKey(_)
             | Self::Migration(_)

@@ -13,6 +13,7 @@ pub mod http;
 mod keys;
 mod look_up;
 mod mirror;
+mod mutant;
 mod outcome;
 mod record;
 mod rules;

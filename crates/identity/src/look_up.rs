@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use handover_fault::{Mutant, mutated};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -43,6 +44,12 @@ impl LookUps {
             Trust::Mirror => self.mirrored(users).await,
             Trust::Truth => vec![None; users.len()],
         };
+        if mutated(Mutant::AbsentIsLegacy) {
+            let absent = |(user, found): (&String, Option<UserStates>)| {
+                found.unwrap_or_else(|| UserStates::of_record(&Record::absent(user)))
+            };
+            found = users.iter().zip(found).map(|pair| Some(absent(pair))).collect();
+        }
         let missing: Vec<usize> = (0..users.len()).filter(|place| found[*place].is_none()).collect();
         count("mirror", users.len() - missing.len());
         count("truth", missing.len());

@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use handover_fault::{Mutant, mutated, point};
+
 use crate::error::Error;
 use crate::mirror::{Mirror, Position, Rebuilt, Renewal, Verification};
 use crate::outcome::{Begin, BeginRollback, Enroll, Flip, Raise, Release, Restore};
@@ -89,6 +91,9 @@ impl Identity {
 
     /// [`Truth::begin`], then the mirror.
     pub async fn begin(&self, migration: &str, users: &[(String, i64)]) -> Result<Done<Begin>, Error> {
+        if mutated(Mutant::MirrorBeforeTruth) {
+            return self.mutant_begin(migration, users).await;
+        }
         Ok(self.tell(self.truth.begin(migration, users).await?).await)
     }
 
@@ -139,7 +144,11 @@ impl Identity {
     /// Tells the mirror of a committed batch, then forgets the outbox row.
     async fn tell<T>(&self, change: Change<T>) -> Done<T> {
         let snapshots: Vec<Snapshot> = change.records.iter().map(Record::snapshot).collect();
-        let mirrored = match self.mirror.write(&snapshots).await {
+        let told = match point("identity.between").await {
+            Ok(()) => self.mirror.write(&snapshots).await,
+            Err(injected) => Err(injected.into()),
+        };
+        let mirrored = match told {
             Ok(position) => {
                 self.forget(&change.outbox).await;
                 Mirrored::Yes(position)

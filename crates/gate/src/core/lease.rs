@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use handover_fault::{Mutant, mutated};
+
 use crate::clock::Moment;
 
 /// Two leases: the one on the stream of changes, and the one on membership. Both only grow, until they are
@@ -26,7 +28,7 @@ struct Terms {
 impl Leases {
     #[inline]
     pub(super) fn cache_holds(&self, now: Moment) -> bool {
-        now.as_nanos() < self.cache.load(Ordering::SeqCst)
+        mutated(Mutant::NoLease) || now.as_nanos() < self.cache.load(Ordering::SeqCst)
     }
 
     pub(super) fn member_holds(&self, now: Moment) -> bool {

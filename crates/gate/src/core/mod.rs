@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use handover_fault::{Mutant, mutated};
 use tokio::sync::Notify;
 
 use crate::clock::Moment;
@@ -263,7 +264,7 @@ impl Core {
             }
         };
         if read.complete {
-            if let Some(sent) = books.read_before.filter(|_| advanced) {
+            if let Some(sent) = books.read_before.filter(|_| advanced || mutated(Mutant::PingRenews)) {
                 self.leases.heard(sent + self.limits.lease);
             }
             books.read_before = Some(read.sent);

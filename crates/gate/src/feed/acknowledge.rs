@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use handover_fault::point;
 use redis::Script;
 use redis::aio::MultiplexedConnection;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,7 @@ async fn session(
 ) -> Result<Infallible, Broken> {
     let mut connection = address.connect().await?;
     loop {
+        point("gate.tells").await?;
         // What is told is worked out after everything that rang, and one after the other, so a later word never
         // says less than is true.
         if let Some(told) = core.acknowledgement(Moment::now()) {

@@ -30,6 +30,8 @@ pub(super) enum Broken {
     Redis(#[from] RedisError),
     #[error("no answer in time")]
     Silent,
+    #[error(transparent)]
+    Injected(#[from] handover_fault::Injected),
 }
 
 impl Address {

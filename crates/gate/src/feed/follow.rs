@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use handover_fault::point;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ async fn session(
     let mut connection = address.connect().await?;
     core.connected();
     loop {
+        // Held, a test's gate is deaf; an ordered failure is a connection that breaks.
+        point("gate.reads").await?;
         let after = match core.place() {
             Some(place) => read_on(address, core, &mut connection, place).await?,
             None => begin(address, core, &mut connection).await?,

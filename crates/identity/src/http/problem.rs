@@ -50,7 +50,11 @@ impl From<Error> for Problem {
             Error::KnownOnLegacy { .. } => {
                 Self::new(StatusCode::CONFLICT, "known_on_legacy", error.to_string())
             }
-            Error::Postgres(_) | Error::Redis(_) | Error::MirrorTimeout(_) | Error::MirrorChanged => {
+            Error::Postgres(_)
+            | Error::Redis(_)
+            | Error::MirrorTimeout(_)
+            | Error::MirrorChanged
+            | Error::Injected(_) => {
                 // What the servers say is for the operator, not for whoever calls.
                 tracing::warn!(%error, "a request failed");
                 Self::unavailable("identity's database did not answer")

@@ -127,7 +127,13 @@ fn outcome(status: StatusCode, body: &[u8]) -> Outcome {
         return Outcome::Declined;
     }
     let text = String::from_utf8_lossy(body);
-    let nothing = ["problem:user-paused", "problem:user-unknown", "was not saved", "is being moved"];
+    let nothing = [
+        "problem:user-paused",
+        "problem:user-unknown",
+        "problem:nothing-done",
+        "was not saved",
+        "is being moved",
+    ];
     let clear = status == StatusCode::SERVICE_UNAVAILABLE && nothing.iter().any(|words| text.contains(words));
     if clear { Outcome::Refused } else { Outcome::Indeterminate }
 }

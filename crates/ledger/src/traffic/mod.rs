@@ -21,6 +21,7 @@ use crate::record::{self, History};
 
 pub use figures::Figures;
 use figures::Tally;
+pub(crate) use figures::percentile;
 use player::Player;
 pub use temper::Temper;
 

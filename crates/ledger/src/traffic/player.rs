@@ -193,7 +193,7 @@ fn ask(record: &Record) -> Ask {
         (Kind::Create, true) => {
             let mut fields =
                 vec![("subject", format!("Reminder {made}")), ("body", format!("Dear customer {made}"))];
-            fields.extend(record.due_in_ms.map(|due| ("due_in_ms", due.to_string())));
+            fields.extend(record.due_in_ms.map(|due| ("due_in_seconds", (due / 1_000).to_string())));
             (Method::POST, format!("/users/{user}/reminders"), Body::Form(fields))
         }
         (Kind::Note, _) => {

@@ -80,6 +80,32 @@ pub(crate) fn install(postgres: bool, redis: bool, how: Install) -> Result<(), E
     run(command)
 }
 
+/// Makes sure that something else is there that a test of the worked example needs: a web server, another language's
+/// library. Installs a package where it is not; the name is Debian's, and other systems are tried with the same one.
+/// Blocks while the package manager works.
+pub fn ensure_package(
+    what: &'static str,
+    package: &str,
+    is_there: impl Fn() -> bool,
+    how: Install,
+) -> Result<(), Error> {
+    if is_there() {
+        return Ok(());
+    }
+    let missing = |remedy: String| Error::Missing { program: what, remedy };
+    let Some(manager) = MANAGERS.iter().find(|manager| on_path(manager.program)) else {
+        return Err(missing(format!("install the package {package}")));
+    };
+    let script = format!("{} && {} {package}", manager.prepare, manager.install);
+    let command = privileged(manager, &script).filter(|_| how != Install::Never && agreed(how, &script));
+    run(command.ok_or_else(|| missing(format!("run as root: {script}")))?)?;
+    if is_there() {
+        Ok(())
+    } else {
+        Err(missing(format!("the package {package} was installed, and brought no {what}")))
+    }
+}
+
 fn script(manager: &Manager, postgres: bool, redis: bool) -> String {
     let mut script = format!("{} && {}", manager.prepare, manager.install);
     for (wanted, package) in [(postgres, manager.postgres), (redis, manager.redis)] {
@@ -115,10 +141,8 @@ fn privileged(manager: &Manager, script: &str) -> Option<Command> {
 fn agreed(how: Install, script: &str) -> bool {
     let mut stderr = std::io::stderr();
     // A closed standard error is no reason to stop.
-    let _ = writeln!(
-        stderr,
-        "handover needs database servers that are not installed. This installs them:\n  {script}"
-    );
+    let _ =
+        writeln!(stderr, "handover needs programs that are not installed. This installs them:\n  {script}");
     if how == Install::Yes || !std::io::stdin().is_terminal() || !stderr.is_terminal() {
         return true;
     }

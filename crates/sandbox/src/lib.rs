@@ -26,6 +26,7 @@ mod sandbox;
 
 pub use binaries::ensure_installed;
 pub use error::Error;
+pub use install::ensure_package;
 pub use options::{Install, Options, Server};
 pub use root::{stop_kept, sweep};
 pub use sandbox::{Kept, Sandbox};

@@ -47,6 +47,7 @@ impl Failure {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Database(error) if !passes(error) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Database(_) | Self::TooLate | Self::Unknown(_) | Self::Identity(_) | Self::Refused(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -71,6 +72,13 @@ impl Failure {
             told => told.to_string(),
         }
     }
+}
+
+/// Whether the same request may succeed later: the database was away or busy, or its fence (class `MV`) says that
+/// the user is being moved.
+fn passes(error: &Database) -> bool {
+    let fenced = error.sqlstate().is_some_and(|state| state.code().starts_with("MV"));
+    fenced || error.is_transient()
 }
 
 impl IntoResponse for Failure {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, StartError};
 use crate::config::{Config, Role};
+use crate::failure::Failure;
 use crate::{api, health, scheduler, session, web};
 
 /// A running application.
@@ -64,9 +65,11 @@ fn router(app: &App, role: Role) -> Router {
         .route("/api/users/{user}/reminders/{reminder}", delete(api::remove_reminder))
         .route("/api/users/{user}/reminders/{reminder}/notes", post(api::add_note))
         .route("/api/users/{user}/settings", get(api::settings).put(api::change_settings));
-    // From the inside out: handlers; the gate; who asks; and what a client that hangs up cannot end.
+    // From the inside out: handlers; the gate; who asks; and what a client that hangs up cannot end. The fallback is
+    // where the gate's own address arrives: it stands before that too.
     pages
         .merge(api)
+        .fallback(async || Failure::NotFound("page"))
         .layer(GateLayer::new(app.gate.clone(), session::subject))
         .layer(from_fn(session::recognise))
         .layer(from_fn(to_the_end))

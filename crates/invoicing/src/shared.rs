@@ -54,11 +54,11 @@ pub async fn next_user(pool: &Pool) -> Result<i64, Failure> {
 pub async fn add_account(at: &mut Transaction, user: i64, name: &str) -> Result<(), Failure> {
     let account = "
         INSERT INTO shop.auth_user (id, password, is_superuser, username, email, is_active, date_joined)
-        VALUES ($1, '!', false, $2::text, 'user' || $1 || '@example.org', true, now() AT TIME ZONE 'UTC')";
+        VALUES ($1::int8, '!', false, $2::text, 'user' || $1::int8 || '@example.org', true, now() AT TIME ZONE 'UTC')";
     at.query(account, &[&user, &name]).await?;
     let invoice = "
         INSERT INTO shop.invoice (owner_id, number, customer_name, status, total, issued_on, created_at)
-        VALUES ($1, 'INV-' || $1 || '-1', 'Example', 1, 100, current_date, now() AT TIME ZONE 'UTC')";
+        VALUES ($1::int8, 'INV-' || $1::int8 || '-1', 'Example', 1, 100, current_date, now() AT TIME ZONE 'UTC')";
     at.query(invoice, &[&user]).await?;
     Ok(())
 }

@@ -12,6 +12,7 @@ class Application(BaseHTTPRequestHandler):
 
     def answer(self):
         at = time.time()
+        print("got", self.path, flush=True)
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else self.chunks()
         query = parse_qs(urlsplit(self.path).query)

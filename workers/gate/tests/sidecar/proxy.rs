@@ -50,6 +50,12 @@ impl Path {
         stream
     }
 
+    /// Waits until the application works on it.
+    async fn arrived(&self, target: &str) {
+        let line = format!("got {target}\n");
+        until(async || self.application.log().contains(&line)).await;
+    }
+
     /// Pauses the user, and begins to wait.
     async fn draining(&self, user: &str) -> JoinHandle<Drained> {
         let position = self.stage.pause(user, 1).await;
@@ -66,7 +72,8 @@ async fn a_request_counts_until_its_answer_has_gone_out_and_a_pause_holds_the_ne
     assert_eq!(path.get("/users/1/", &[]).await.json()["side"], "legacy");
     assert_eq!(path.sidecar.in_flight().await, 0, "it has ended");
     let slow = path.begin("/users/1/?ms=500");
-    until(async || path.sidecar.in_flight().await == 1).await;
+    path.arrived("/users/1/?ms=500").await;
+    assert_eq!(path.sidecar.in_flight().await, 1);
     let began = Instant::now();
     let drain = path.draining("1").await;
     let held = path.begin("/users/1/next");
@@ -168,7 +175,7 @@ async fn a_client_that_goes_away_leaves_its_user_counted_until_the_deadline() {
     let path = Path::new(&[]).await;
     let began = Instant::now();
     let stream = path.sent(&request("GET", "/users/1/?ms=900", &[], "")).await;
-    until(async || path.sidecar.in_flight().await == 1).await;
+    path.arrived("/users/1/?ms=900").await;
     drop(stream);
     let drained = path.draining("1").await.await.unwrap();
     assert_eq!((drained.acknowledged, drained.silent), (1, 0), "{drained:?}");
@@ -203,9 +210,7 @@ async fn an_application_that_is_not_there_is_502_and_nothing_counts() {
 async fn an_application_that_dies_in_mid_request_is_502_with_an_unknown_outcome() {
     let mut path = Path::new(&[]).await;
     let slow = path.begin("/users/1/?ms=1000");
-    until(async || path.sidecar.in_flight().await == 1).await;
-    // The request must have reached it.
-    until(async || path.application.child.id().is_some_and(|pid| connections(pid) > 1)).await;
+    path.arrived("/users/1/?ms=1000").await;
     path.application.signal(Signal::SIGKILL);
     path.application.child.wait().await.unwrap();
     let answer = slow.await.unwrap();
@@ -213,18 +218,11 @@ async fn an_application_that_dies_in_mid_request_is_502_with_an_unknown_outcome(
     assert_eq!(path.sidecar.in_flight().await, 1, "it may have been done");
 }
 
-/// Sockets that a process holds.
-fn connections(pid: u32) -> usize {
-    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
-    let links = open.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_stopped_in_mid_request_acknowledges_nothing_that_came_late() {
     let path = Path::new(&[]).await;
     let slow = path.begin("/users/1/?ms=300");
-    until(async || path.sidecar.in_flight().await == 1).await;
+    path.arrived("/users/1/?ms=300").await;
     path.sidecar.process.signal(Signal::SIGSTOP);
     let drained = path.draining("1").await.await.unwrap();
     assert_eq!(drained.silent, 1, "{drained:?}");
@@ -242,7 +240,7 @@ async fn a_sidecar_stopped_in_mid_request_acknowledges_nothing_that_came_late() 
 async fn sigterm_lets_the_requests_in_flight_end() {
     let mut path = Path::new(&[]).await;
     let slow = path.begin("/users/1/?ms=600");
-    until(async || path.sidecar.in_flight().await == 1).await;
+    path.arrived("/users/1/?ms=600").await;
     path.sidecar.process.signal(Signal::SIGTERM);
     assert_eq!(slow.await.unwrap().status, 200);
     let status = path.sidecar.process.child.wait().await.unwrap();

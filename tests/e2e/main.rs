@@ -4,6 +4,8 @@ mod audit;
 mod commands;
 mod contract;
 mod fence;
+mod fence_database;
+mod fence_fleet;
 mod guard;
 mod processes;
 mod rollback;

@@ -45,7 +45,8 @@ pub(crate) async fn set_users(
     let patience = bundle.patience.as_millis().clamp(1, i32::MAX as u128).to_string();
     let silence = (access == Access::Reads).then_some(&patience);
     // The destination's fence lets the attempt's own writes through. No other transaction writes there by us.
-    let carried = (access == Access::Writes).then(|| handover_fence::Side::Destination.fence(bundle.bound.plan.name()));
+    let carried =
+        (access == Access::Writes).then(|| handover_fence::Side::Destination.fence(bundle.bound.plan.name()));
     let carried = carried.unwrap_or_default();
     let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
         (&bundle.literal, Type::TEXT),

@@ -104,10 +104,7 @@ pub struct Fenced {
 }
 
 /// Compares the fence with the plan. Reads only.
-pub async fn status<'p>(
-    connection: &mut Connection,
-    scope: impl Into<Scope<'p>>,
-) -> Result<Status, Error> {
+pub async fn status<'p>(connection: &mut Connection, scope: impl Into<Scope<'p>>) -> Result<Status, Error> {
     let scope = scope.into();
     let fence = scope.fence();
     let guards = guard::of_scope(connection, scope).await?;
@@ -135,7 +132,8 @@ pub async fn status<'p>(
         (false, true) => Installed::Yes,
         (false, false) => Installed::Partly,
     };
-    let (counts, fenced) = (counts(connection, &fence).await?, standing(connection, &fence, MOST_LISTED).await?);
+    let (counts, fenced) =
+        (counts(connection, &fence).await?, standing(connection, &fence, MOST_LISTED).await?);
     Ok(Status { installed, tables, superfluous, counts, fenced })
 }
 

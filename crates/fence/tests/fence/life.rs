@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use handover_fence::{
-    Error, Installed, Lift, MOVED, PAUSED, Raise, Role, Settle, State, carry, install, lift, raise, recall, remove,
-    settle, status,
+    Error, Installed, Lift, MOVED, PAUSED, Raise, Role, Settle, State, carry, install, lift, raise, recall,
+    remove, settle, status,
 };
 
 use crate::support::{PATIENCE, REMINDERS, SETTINGS, Stage, code, new_reminder, plan, users_of};

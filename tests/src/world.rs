@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use handover_engine::{Complete, Copy, Engine, Fence, Job, Options, Outcome, Pause, Plans, Rollback, Step, Verify};
+use handover_engine::{
+    Complete, Copy, Engine, Fence, Job, Options, Outcome, Pause, Plans, Rollback, Step, Verify,
+};
 use handover_fence::{Scope, Side};
 use handover_identity::{Identity, Mirror, MirrorOptions, Truth};
 use handover_plan::Plan;
@@ -191,7 +193,12 @@ impl World {
 
     /// Draws what waits and carries it through its stages; returns each job's last outcome.
     pub async fn drive(&self, kind: Kind) -> Result<Vec<(Job, Outcome)>> {
-        let drawn = self.engine.tracking.draw(kind, 1_000).await?;
+        self.drive_by(&self.engine, kind).await
+    }
+
+    /// The same by another engine on this world.
+    pub async fn drive_by(&self, engine: &Engine, kind: Kind) -> Result<Vec<(Job, Outcome)>> {
+        let drawn = engine.tracking.draw(kind, 1_000).await?;
         let job = |drawn: handover_tracking::Drawn| Job {
             migration: drawn.migration,
             user: drawn.user,
@@ -200,38 +207,45 @@ impl World {
         let mut jobs: Vec<(Job, Outcome)> =
             drawn.into_iter().map(|drawn| (job(drawn), Outcome::Advance(first(kind)))).collect();
         for _ in 0..6 {
-            self.advance(&mut jobs).await?;
+            advance(engine, &mut jobs).await?;
         }
         Ok(jobs)
     }
 
     /// Runs each job that is to advance at its next stage.
     pub async fn advance(&self, jobs: &mut [(Job, Outcome)]) -> Result<()> {
-        for stage in handover_engine::StageName::ALL {
-            let due: Vec<usize> =
-                (0..jobs.len()).filter(|nth| jobs[*nth].1 == Outcome::Advance(stage)).collect();
-            let batch: Vec<Job> = due.iter().map(|nth| jobs[*nth].0.clone()).collect();
-            if batch.is_empty() {
-                continue;
-            }
-            let outcomes = self.run(stage, &batch).await;
-            ensure!(outcomes.len() == batch.len(), "one outcome a job");
-            due.iter().zip(outcomes).for_each(|(nth, outcome)| jobs[*nth].1 = outcome);
-        }
-        Ok(())
+        advance(&self.engine, jobs).await
     }
 
     /// Runs a stage on jobs.
     pub async fn run(&self, stage: handover_engine::StageName, jobs: &[Job]) -> Vec<Outcome> {
-        use handover_engine::StageName as Name;
-        let engine = self.engine.clone();
-        match stage {
-            Name::Pause => Pause(engine).run(jobs).await,
-            Name::Copy => Copy(engine).run(jobs).await,
-            Name::Verify => Verify(engine).run(jobs).await,
-            Name::Complete => Complete(engine).run(jobs).await,
-            Name::Rollback => Rollback(engine).run(jobs).await,
+        run(&self.engine, stage, jobs).await
+    }
+}
+
+async fn advance(engine: &Engine, jobs: &mut [(Job, Outcome)]) -> Result<()> {
+    for stage in handover_engine::StageName::ALL {
+        let due: Vec<usize> = (0..jobs.len()).filter(|nth| jobs[*nth].1 == Outcome::Advance(stage)).collect();
+        let batch: Vec<Job> = due.iter().map(|nth| jobs[*nth].0.clone()).collect();
+        if batch.is_empty() {
+            continue;
         }
+        let outcomes = run(engine, stage, &batch).await;
+        ensure!(outcomes.len() == batch.len(), "one outcome a job");
+        due.iter().zip(outcomes).for_each(|(nth, outcome)| jobs[*nth].1 = outcome);
+    }
+    Ok(())
+}
+
+async fn run(engine: &Engine, stage: handover_engine::StageName, jobs: &[Job]) -> Vec<Outcome> {
+    use handover_engine::StageName as Name;
+    let engine = engine.clone();
+    match stage {
+        Name::Pause => Pause(engine).run(jobs).await,
+        Name::Copy => Copy(engine).run(jobs).await,
+        Name::Verify => Verify(engine).run(jobs).await,
+        Name::Complete => Complete(engine).run(jobs).await,
+        Name::Rollback => Rollback(engine).run(jobs).await,
     }
 }
 

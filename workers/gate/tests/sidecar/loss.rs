@@ -15,6 +15,8 @@ use crate::stage::{MIGRATION, Stage};
 const USERS: [&str; 4] = ["1", "2", "3", "4"];
 const RUNS_FOR: Duration = Duration::from_secs(20);
 
+/// Requests of a user that are served before the user is moved again.
+const REQUESTS_BETWEEN: u64 = 20;
 /// Answers that are older than so many seconds say nothing: their passes may have ended.
 const NEWS: f64 = 0.4;
 
@@ -22,8 +24,15 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs_f64()
 }
 
-/// Who owns a user, as the test itself keeps account: 0 legacy, 1 new, 2 neither, while the user is moved.
-type Owners = HashMap<&'static str, AtomicU64>;
+/// A user's owner, as the test itself keeps account: 0 legacy, 1 new, 2 neither, while the user is moved; and how
+/// many requests of the user were served.
+#[derive(Default)]
+struct Account {
+    owner: AtomicU64,
+    served: AtomicU64,
+}
+
+type Accounts = HashMap<&'static str, Account>;
 
 #[derive(Default)]
 struct Tally {
@@ -36,10 +45,10 @@ struct Tally {
 
 /// Requests of one user, one after the other: when an answer arrives its pass still counts, so the user's owner must
 /// be the side that served.
-async fn requests(port: u16, user: &'static str, owners: Arc<Owners>, tally: Arc<Tally>) {
+async fn requests(port: u16, user: &'static str, accounts: Arc<Accounts>, tally: Arc<Tally>) {
     while !tally.over.load(Ordering::SeqCst) {
         let answer = get(port, &format!("/users/{user}/"), &[]).await;
-        let owner = owners[user].load(Ordering::SeqCst);
+        let owner = accounts[user].owner.load(Ordering::SeqCst);
         if answer.status != 200 {
             assert!(matches!(answer.status, 503 | 504), "{answer:?}");
             tally.refused.fetch_add(1, Ordering::SeqCst);
@@ -57,6 +66,7 @@ async fn requests(port: u16, user: &'static str, owners: Arc<Owners>, tally: Arc
             _ => 9,
         };
         tally.served.fetch_add(1, Ordering::SeqCst);
+        accounts[user].served.fetch_add(1, Ordering::SeqCst);
         if side != owner {
             tally.wrong.fetch_add(1, Ordering::SeqCst);
         }
@@ -67,12 +77,12 @@ async fn requests(port: u16, user: &'static str, owners: Arc<Owners>, tally: Arc
 async fn mover(
     identity: handover_identity::Identity,
     user: &'static str,
-    owners: Arc<Owners>,
+    accounts: Arc<Accounts>,
     tally: Arc<Tally>,
 ) {
     let ids = [user.to_owned()];
     for version in 1.. {
-        let home = owners[user].load(Ordering::SeqCst);
+        let home = accounts[user].owner.load(Ordering::SeqCst);
         let versions = [(user.to_owned(), version)];
         let position = loop {
             let mirrored = match home {
@@ -85,15 +95,21 @@ async fn mover(
             tokio::task::yield_now().await;
         };
         identity.drain(&ids, position.as_ref(), Duration::ZERO).await.expect("identity answers");
-        owners[user].store(2, Ordering::SeqCst);
+        accounts[user].owner.store(2, Ordering::SeqCst);
         tokio::task::yield_now().await;
-        owners[user].store(1 - home, Ordering::SeqCst);
+        accounts[user].owner.store(1 - home, Ordering::SeqCst);
         match home {
             0 => drop(identity.flip(MIGRATION, &versions).await.expect("identity answers")),
             _ => drop(identity.release(MIGRATION, &versions).await.expect("identity answers")),
         }
         tally.moved.fetch_add(1, Ordering::SeqCst);
-        if tally.over.load(Ordering::SeqCst) {
+        let due = accounts[user].served.load(Ordering::SeqCst) + REQUESTS_BETWEEN;
+        let over = || tally.over.load(Ordering::SeqCst);
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        while !over() && accounts[user].served.load(Ordering::SeqCst) < due {
+            ticks.tick().await;
+        }
+        if over() {
             return;
         }
     }
@@ -128,14 +144,15 @@ async fn redis_stopped_emptied_or_restarted_empty_never_sends_a_request_to_the_w
     let mut stage = Stage::alone().await;
     let sidecar = stage.sidecar("nginx", &["--user-path", "/users/{user}/"]).await;
     let nginx = Nginx::before(python(stage.folder.path()).await, &sidecar, stage.folder.path()).await;
-    let owners: Arc<Owners> = Arc::new(USERS.map(|user| (user, AtomicU64::new(0))).into_iter().collect());
+    let accounts: Arc<Accounts> =
+        Arc::new(USERS.map(|user| (user, Account::default())).into_iter().collect());
     let tally = Arc::new(Tally::default());
     let mut tasks = tokio::task::JoinSet::new();
     for user in USERS {
         for _ in 0..2 {
-            tasks.spawn(requests(nginx.port, user, Arc::clone(&owners), Arc::clone(&tally)));
+            tasks.spawn(requests(nginx.port, user, Arc::clone(&accounts), Arc::clone(&tally)));
         }
-        tasks.spawn(mover(stage.identity.clone(), user, Arc::clone(&owners), Arc::clone(&tally)));
+        tasks.spawn(mover(stage.identity.clone(), user, Arc::clone(&accounts), Arc::clone(&tally)));
     }
     trouble(&mut stage).await;
     let sandbox = Arc::get_mut(&mut stage.sandbox).expect("nobody else has these servers");
@@ -148,4 +165,5 @@ async fn redis_stopped_emptied_or_restarted_empty_never_sends_a_request_to_the_w
     assert_eq!(read(&tally.wrong), 0, "of {} requests", read(&tally.served));
     assert!(read(&tally.served) > 200, "{} requests", read(&tally.served));
     assert!(read(&tally.moved) >= 8, "{} moves", read(&tally.moved));
+    assert!(read(&tally.refused) < read(&tally.served), "{} refused", read(&tally.refused));
 }

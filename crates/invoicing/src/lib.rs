@@ -29,7 +29,7 @@ pub use config::{Config, ConfigError, Role};
 pub use failure::Failure;
 pub use home::{Home, Leave};
 pub use model::{NewReminder, Reminder, Settings, SettingsChange};
-pub use server::{Running, start};
+pub use server::{Render, Running, start, start_with};
 pub use transaction::Transaction;
 
 /// The migration that reminders move by.

@@ -1,6 +1,7 @@
 //! The process: routes, the gate before them, and the end in order.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -28,15 +29,24 @@ pub struct Running {
     patience: Duration,
 }
 
-/// Starts one, and returns once it listens.
+/// What `/metrics` answers, in Prometheus' text format.
+pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Starts one without metrics, and returns once it listens.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_with(config, Arc::new(String::new)).await
+}
+
+/// Starts one, and returns once it listens.
+pub async fn start_with(config: Config, metrics: Render) -> Result<Running, StartError> {
     let app = App::start(&config).await?;
     let listen = |error| StartError::Listen { address: config.bind, error };
     let listener = TcpListener::bind(config.bind).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
-    let server = axum::serve(listener, router(&app, config.role)).with_graceful_shutdown(stopped);
+    let routes = router(&app, config.role).route("/metrics", get(async move || metrics()));
+    let server = axum::serve(listener, routes).with_graceful_shutdown(stopped);
     let mut tasks = vec![tokio::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the server has ended");

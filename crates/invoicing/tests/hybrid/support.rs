@@ -56,7 +56,7 @@ impl Answer {
 
 impl Town {
     pub(crate) async fn new() -> Result<Self> {
-        let world = World::new(Setup { users: 12, ..Setup::default() }).await?;
+        let world = Box::pin(World::new(Setup { users: 12, ..Setup::default() })).await?;
         let mut tasks = JoinSet::new();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let identity = format!("http://{}", listener.local_addr()?);

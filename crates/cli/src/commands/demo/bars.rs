@@ -1,6 +1,6 @@
 //! Progress bars: one a stage, with rate and time left. Where there is no terminal, a line every few seconds.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use handover_tracking::{Status, StatusCounts};
@@ -18,6 +18,7 @@ pub(crate) struct Bars {
     plain: bool,
     quiet: bool,
     last_line: Mutex<Option<Instant>>,
+    below: Mutex<Option<(ProgressBar, String)>>,
 }
 
 impl Bars {
@@ -27,7 +28,7 @@ impl Bars {
         let plain = !console::user_attended_stderr();
         let stages = ["pause", "copy", "verify", "complete"]
             .map(|stage| all.add(ProgressBar::new(0)).with_prefix(stage).with_style(style()));
-        Self { all, stages, plain, quiet, last_line: Mutex::new(None) }
+        Self { all, stages, plain, quiet, last_line: Mutex::new(None), below: Mutex::default() }
     }
 
     /// Moves the bars.
@@ -49,20 +50,35 @@ impl Bars {
         }
     }
 
+    /// A line under the bars, or at the end of the plain one.
+    pub(crate) fn below(&self, text: String) {
+        let mut below = self.below.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bar, kept) = below.get_or_insert_with(|| {
+            let style =
+                ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+            (self.all.add(ProgressBar::new(0)).with_style(style), String::new())
+        });
+        bar.set_message(text.clone());
+        *kept = text;
+    }
+
     fn line(&self, users: &StatusCounts, statuses: &[Status]) {
-        let mut last = self.last_line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         if self.quiet || last.is_some_and(|at| at.elapsed() < LINE_EVERY) {
             return;
         }
         *last = Some(Instant::now());
         let rate: f64 = statuses.iter().map(|status| status.users_per_second).sum();
+        let below = self.below.lock().unwrap_or_else(PoisonError::into_inner);
+        let below = below.as_ref().map(|(_, text)| format!("; {}", text.trim_start()));
         output::say(&format!(
-            "{} queued, {} paused, {} completed, {} failed, {} rolled back; {rate:.0} users/s",
+            "{} queued, {} paused, {} completed, {} failed, {} rolled back; {rate:.0} users/s{}",
             users.queued,
             users.paused(),
             users.completed,
             users.failed,
-            users.rolled_back
+            users.rolled_back,
+            below.unwrap_or_default()
         ));
     }
 
@@ -70,6 +86,9 @@ impl Bars {
     pub(crate) fn clear(&self) {
         // Each by itself: one that is not finished is drawn once more when it is dropped.
         self.stages.iter().for_each(ProgressBar::finish_and_clear);
+        if let Some((bar, _)) = &*self.below.lock().unwrap_or_else(PoisonError::into_inner) {
+            bar.finish_and_clear();
+        }
         // A terminal that cannot be cleared shows the bars for longer.
         let _ = self.all.clear();
     }

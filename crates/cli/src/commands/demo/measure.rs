@@ -77,15 +77,16 @@ pub(crate) async fn attempts(tracking: &Tracking, cohort: &CohortInfo) -> Result
     })
 }
 
-/// Completed users of a cohort, spread over it.
+/// Completed users of a cohort, some of `among`, spread over these.
 pub(crate) async fn some_completed(
     tracking: &Tracking,
     cohort: &CohortInfo,
+    among: &[String],
     most: usize,
 ) -> Result<Vec<String>> {
     let sql = "SELECT user_key FROM handover.member WHERE cohort_id = $1 AND state = 'completed'
-                ORDER BY sha256(convert_to(user_key, 'UTF8')) LIMIT $2";
-    let rows = tracking.pool().get().await?.query(sql, &[&cohort.id, &(most as i64)]).await?;
+                  AND user_key = ANY($3) ORDER BY sha256(convert_to(user_key, 'UTF8')) LIMIT $2";
+    let rows = tracking.pool().get().await?.query(sql, &[&cohort.id, &(most as i64), &among]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

@@ -1,4 +1,4 @@
-//! The worker processes of a demonstration: the binaries beside this one, with the sandbox's addresses.
+//! The processes of a demonstration: the binaries beside this one, with the sandbox's addresses.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,19 +9,20 @@ use anyhow::{Context as _, Result};
 use handover_sandbox::Sandbox;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
 /// One process a stage, two of `copy`, and the reconciler.
 const WORKERS: [&str; 7] = ["pause", "copy", "copy", "verify", "complete", "rollback", "reconcile"];
 
-/// How long a worker may take to drain.
+/// How long a process may take to drain.
 const DRAIN: Duration = Duration::from_secs(25);
 
-/// The workers. Dropping them kills them.
-pub(crate) struct Workers(Vec<(String, Child)>);
+/// Processes in the order of their starts. Dropping them kills them.
+#[derive(Default)]
+pub(crate) struct Processes(Vec<(String, Child)>);
 
-/// How the sandbox is reached, as settings in the environment. A sandbox has no writers to drain, so the
-/// fixed drain is short, unless the environment says otherwise.
+/// How the sandbox is reached, as settings in the environment. The application stands behind gates, which are waited
+/// for by name, and nobody else writes: the fixed drain is short, unless the environment says otherwise.
 pub(crate) fn environment(sandbox: &Sandbox) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = [
         ("HANDOVER_LEGACY__PRIMARY_URL", sandbox.legacy_url()),
@@ -62,32 +63,67 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-impl Workers {
-    /// Starts them; each logs into the sandbox's folder.
-    pub(crate) fn start(sandbox: &Sandbox) -> Result<Self> {
-        let mut workers = Vec::new();
+impl Processes {
+    /// Starts the workers.
+    pub(crate) fn workers(sandbox: &Sandbox) -> Result<Self> {
+        let mut workers = Self::default();
         for (nth, stage) in WORKERS.iter().enumerate() {
-            let name = format!("{stage}-{nth}");
-            let log = sandbox.root().join(format!("{name}.log"));
-            let log = File::create(&log).with_context(|| format!("failed to write {}", log.display()))?;
-            let program = program(stage)?;
-            let child = Command::new(&program)
-                .envs(environment(sandbox))
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                // Ctrl-C at the terminal is for the demonstration, which then stops its workers itself.
-                .process_group(0)
-                .kill_on_drop(true)
-                .spawn()
-                .with_context(|| format!("failed to start {}", program.display()))?;
-            if let Some(pid) = child.id() {
-                sandbox.adopt(&name, pid)?;
-            }
-            workers.push((name, child));
+            workers.start(sandbox, &format!("{stage}-{nth}"), stage, &[])?;
         }
-        super::say(&format!("started {} worker processes: {}", workers.len(), WORKERS.join(", ")));
-        Ok(Self(workers))
+        super::say(&format!("started {} worker processes: {}", WORKERS.len(), WORKERS.join(", ")));
+        Ok(workers)
+    }
+
+    /// Starts a program, which logs into the sandbox's folder.
+    pub(crate) fn start(
+        &mut self,
+        sandbox: &Sandbox,
+        name: &str,
+        program: &str,
+        settings: &[(&str, String)],
+    ) -> Result<()> {
+        let log = log(sandbox, name)?;
+        self.spawn(sandbox, name, program, settings, log.into())
+    }
+
+    /// Starts a program whose standard output is read; the rest is logged.
+    pub(crate) fn start_and_read(
+        &mut self,
+        sandbox: &Sandbox,
+        name: &str,
+        program: &str,
+        settings: &[(&str, String)],
+    ) -> Result<ChildStdout> {
+        self.spawn(sandbox, name, program, settings, Stdio::piped())?;
+        let child = self.0.last_mut().and_then(|(_, child)| child.stdout.take());
+        child.context("the process has no standard output")
+    }
+
+    fn spawn(
+        &mut self,
+        sandbox: &Sandbox,
+        name: &str,
+        program: &str,
+        settings: &[(&str, String)],
+        output: Stdio,
+    ) -> Result<()> {
+        let program = self::program(program)?;
+        let child = Command::new(&program)
+            .envs(environment(sandbox))
+            .envs(settings.iter().map(|(name, value)| (*name, value)))
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(log(sandbox, name)?)
+            // Ctrl-C at the terminal is for the demonstration, which then stops its processes itself.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("failed to start {}", program.display()))?;
+        if let Some(pid) = child.id() {
+            sandbox.adopt(name, pid)?;
+        }
+        self.0.push((name.to_owned(), child));
+        Ok(())
     }
 
     /// SIGTERM, and then waits until each has drained.
@@ -111,6 +147,12 @@ impl Workers {
             std::mem::forget(child);
         }
     }
+}
+
+fn log(sandbox: &Sandbox, name: &str) -> Result<File> {
+    let path = sandbox.root().join(format!("{name}.log"));
+    let open = File::options().create(true).append(true).open(&path);
+    open.with_context(|| format!("failed to write {}", path.display()))
 }
 
 fn program(stage: &str) -> Result<PathBuf> {

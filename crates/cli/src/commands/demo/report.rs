@@ -6,6 +6,7 @@ use anyhow::Result;
 use handover_tracking::{CohortInfo, Status};
 use serde::Serialize;
 
+use super::application::Outcome;
 use super::{DemoArgs, measure};
 use crate::commands::status::states;
 use crate::context::Context;
@@ -25,6 +26,10 @@ pub(crate) struct Report {
     users_per_second: f64,
     max_paused_seen: i64,
     seed: u64,
+    #[serde(flatten)]
+    told: Option<Told>,
+    #[serde(skip)]
+    traffic: Option<Outcome>,
     #[serde(skip)]
     pub(crate) rollback_asked: i64,
     #[serde(skip)]
@@ -35,6 +40,22 @@ pub(crate) struct Report {
     by_state: Vec<(String, i64)>,
     #[serde(skip)]
     seconds: f64,
+}
+
+/// What clients saw, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Told {
+    requests: u64,
+    acknowledged: u64,
+    acknowledged_writes: u64,
+    by_legacy: u64,
+    by_new: u64,
+    held: u64,
+    held_p50_ms: f64,
+    held_p99_ms: f64,
+    refused: u64,
+    indeterminate: u64,
+    stale: u64,
 }
 
 impl Report {
@@ -61,6 +82,8 @@ impl Report {
             users_per_second: rounded(status.users.completed as f64 / seconds),
             max_paused_seen,
             seed: args.seed,
+            told: None,
+            traffic: None,
             rollback_asked: 0,
             rollback_unproven: 0,
             max_paused: i64::from(context.settings.pause.max_paused),
@@ -89,6 +112,11 @@ impl Report {
         let back = format!("{} of {} users rolled back", self.rolled_back, self.rollback_asked);
         check(self.rolled_back == self.rollback_asked, back);
         check(self.rollback_unproven == 0, format!("{} rollbacks are not proven", self.rollback_unproven));
+        if let Some(Outcome { figures, .. }) = &self.traffic {
+            check(figures.acknowledged > 0, "no client was served".to_owned());
+            let stale = format!("{} answers did not show what had been acknowledged before", figures.stale);
+            check(figures.stale == 0, stale);
+        }
         faults
     }
 
@@ -111,6 +139,47 @@ impl Report {
         ];
         rows.extend(more.map(|(name, value)| (name.to_owned(), value)));
         rows
+    }
+
+    /// What clients saw.
+    pub(crate) fn traffic_table(&self) -> Vec<(String, String)> {
+        let Some(Outcome { figures, held, seconds }) = &self.traffic else { return Vec::new() };
+        let rows = [
+            (
+                "requests of clients",
+                format!("{} ({:.0} a second)", figures.requests, figures.requests as f64 / seconds),
+            ),
+            (
+                "acknowledged",
+                format!("{}, {} of them writes", figures.acknowledged, figures.acknowledged_writes),
+            ),
+            ("served by legacy, by new", format!("{}, {}", figures.by_legacy, figures.by_new)),
+            ("answered within, p50, p99", format!("{:.0} ms, {:.0} ms", figures.p50_ms, figures.p99_ms)),
+            ("held during a pause", held.count().to_string()),
+            ("held, p50, p99", format!("{}, {}", held.percentile_text(0.5), held.percentile_text(0.99))),
+            ("refused, outcome unknown", format!("{}, {}", figures.refused, figures.indeterminate)),
+            ("answers that lacked something", figures.stale.to_string()),
+        ];
+        rows.map(|(name, value)| (name.to_owned(), value)).to_vec()
+    }
+
+    /// Takes what clients saw.
+    pub(crate) fn take(&mut self, traffic: Outcome) {
+        let Outcome { figures, held, .. } = &traffic;
+        self.told = Some(Told {
+            requests: figures.requests,
+            acknowledged: figures.acknowledged,
+            acknowledged_writes: figures.acknowledged_writes,
+            by_legacy: figures.by_legacy,
+            by_new: figures.by_new,
+            held: held.count(),
+            held_p50_ms: rounded(held.percentile_ms(0.5)),
+            held_p99_ms: rounded(held.percentile_ms(0.99)),
+            refused: figures.refused,
+            indeterminate: figures.indeterminate,
+            stale: figures.stale,
+        });
+        self.traffic = Some(traffic);
     }
 
     /// What the closing rollback came to.

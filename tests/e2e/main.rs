@@ -4,6 +4,7 @@ mod audit;
 mod commands;
 mod contract;
 mod fence;
+mod fence_command;
 mod fence_database;
 mod fence_fleet;
 mod guard;

@@ -116,6 +116,9 @@ handover rollback pilot --all --yes --watch\n\nIt asks first; where no terminal 
     /// Look at, retry or drop jobs that were given up
     #[command(subcommand, after_help = "Example:\n  handover dead list")]
     Dead(DeadCommand),
+    /// Install, remove or show the database fence, which refuses writes behind a pause
+    #[command(subcommand, after_help = "Example:\n  handover fence install invoice-reminders")]
+    Fence(FenceCommand),
     /// Ask Identity, enter sign-ups, rebuild or verify the mirror
     #[command(subcommand, after_help = "Example:\n  handover identity get 42")]
     Identity(IdentityCommand),
@@ -311,6 +314,42 @@ fn stage() -> impl TypedValueParser<Value = StageName> {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Unknown(String);
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum FenceCommand {
+    /// Put the triggers on legacy's and the destination's tables, or bring them up to date
+    #[command(
+        after_help = "Examples:\n  handover fence install invoice-reminders\n  HANDOVER_LEGACY__PRIMARY_URL=postgres://owner@legacy/shop \\\n    \
+handover fence install invoice-reminders --workers handover\n\nThe role must own the plan's tables on both sides and may have to create \
+the schema handover_fence there.\nThe role that reads at the replica is granted what it needs; where that is not allowed, the \
+statement is printed and the exit code is 3.\nRepeating it is harmless; run it again whenever the plan or a table has changed."
+    )]
+    Install {
+        /// The migration
+        migration: String,
+        /// The workers' role, where it is another than this one: it is granted what pausing needs
+        #[arg(long, value_name = "ROLE")]
+        workers: Option<String>,
+    },
+    /// Take the triggers away; refused while users are paused
+    #[command(
+        after_help = "Example:\n  handover fence remove invoice-reminders --yes\n\nSwitch fence.database off in all workers first. Users who \
+have moved lose the protection."
+    )]
+    Remove {
+        /// The migration
+        migration: String,
+    },
+    /// Show whether the fence stands whole, and who is behind it
+    #[command(
+        after_help = "Example:\n  handover fence status invoice-reminders\n\nExits with 3 where it is incomplete, or absent although the \
+stages use it."
+    )]
+    Status {
+        /// The migration
+        migration: String,
+    },
+}
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum IdentityCommand {

@@ -5,6 +5,7 @@ mod cohort;
 mod control;
 mod dead;
 pub(crate) mod demo;
+mod fence;
 mod identity;
 mod init;
 mod launch;
@@ -18,7 +19,7 @@ use anyhow::Result;
 use clap::CommandFactory;
 use handover_settings::Server;
 
-use crate::args::{Args, CohortCommand, Command, DeadCommand, IdentityCommand, PlanCommand};
+use crate::args::{Args, CohortCommand, Command, DeadCommand, FenceCommand, IdentityCommand, PlanCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{self, Output};
@@ -50,6 +51,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit> {
         Command::User(command) => user::run(context, command).await,
         Command::Queues => queues::run(context).await,
         Command::Dead(command) => dead::run(context, command).await,
+        Command::Fence(command) => fence::run(context, command).await,
         Command::Identity(command) => identity::run(context, command).await,
         Command::AuditSql(args) => audit_sql::run(context, &args).await,
         Command::Completions { .. } | Command::Demo(_) => Ok(Exit::Done),
@@ -58,10 +60,12 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit> {
 
 /// The servers that a command connects to; each must have a URL before anything is done.
 fn servers(command: &Command) -> &'static [Server] {
-    use Server::{Destination, Identity, LegacyPrimary, Redis};
+    use Server::{Destination, Identity, LegacyPrimary, LegacyReplica, Redis};
     match command {
         Command::Init(args) if args.no_check => &[Destination, Identity],
         Command::Init(_) => &[LegacyPrimary, Destination, Identity],
+        Command::Fence(FenceCommand::Install { .. }) => &[LegacyPrimary, LegacyReplica, Destination],
+        Command::Fence(_) => &[LegacyPrimary, Destination],
         Command::Plan(PlanCommand::Check { offline: false, .. }) => &[LegacyPrimary, Destination],
         Command::Plan(_) | Command::Completions { .. } | Command::Demo(_) => &[],
         Command::Cohort(CohortCommand::Add { .. }) | Command::User(_) => &[Destination, Identity],

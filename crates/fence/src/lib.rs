@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod error;
+mod grants;
 mod guard;
 mod install;
 mod raise;
@@ -15,6 +16,7 @@ mod status;
 mod triggers;
 
 pub use error::Error;
+pub use grants::{grants_to_pause, grants_to_read};
 pub use guard::Role;
 pub use install::{guards_any, install, remove};
 pub use raise::{Holder, Raise, holders, raise, recall};

@@ -39,7 +39,7 @@ pub(super) struct Index<'a> {
 }
 
 /// Whether a write may have been done.
-pub(super) fn perhaps(record: &Record) -> bool {
+pub(crate) fn perhaps(record: &Record) -> bool {
     matches!(record.outcome, Outcome::Acknowledged | Outcome::Indeterminate)
 }
 

@@ -39,6 +39,7 @@ use crate::rows::Rows;
 use crate::traffic::percentile;
 
 use index::Index;
+pub(crate) use index::perhaps;
 
 /// The migrations of the example, by what of a user they move.
 pub const REMINDERS: &str = "invoice-reminders";

@@ -319,10 +319,13 @@ struct Unknown(String);
 pub(crate) enum FenceCommand {
     /// Put the triggers on legacy's and the destination's tables, or bring them up to date
     #[command(
-        after_help = "Examples:\n  handover fence install invoice-reminders\n  HANDOVER_LEGACY__PRIMARY_URL=postgres://owner@legacy/shop \\\n    \
-handover fence install invoice-reminders --workers handover\n\nThe role must own the plan's tables on both sides and may have to create \
-the schema handover_fence there.\nThe role that reads at the replica is granted what it needs; where that is not allowed, the \
-statement is printed and the exit code is 3.\nRepeating it is harmless; run it again whenever the plan or a table has changed."
+        after_help = "Examples:\n  handover fence install invoice-reminders\n  \
+HANDOVER_LEGACY__PRIMARY_URL=postgres://owner@legacy/shop \\\n    \
+handover fence install invoice-reminders --workers handover\n\n\
+The role must own the plan's tables on both sides and may have to create the schema handover_fence there.\n\
+The role that reads at the replica is granted what it needs; where that is not allowed, the statement is \
+printed and the exit code is 3.\n\
+Repeating it is harmless; run it again whenever the plan or a table has changed."
     )]
     Install {
         /// The migration
@@ -333,8 +336,8 @@ statement is printed and the exit code is 3.\nRepeating it is harmless; run it a
     },
     /// Take the triggers away; refused while users are paused
     #[command(
-        after_help = "Example:\n  handover fence remove invoice-reminders --yes\n\nSwitch fence.database off in all workers first. Users who \
-have moved lose the protection."
+        after_help = "Example:\n  handover fence remove invoice-reminders --yes\n\n\
+Switch fence.database off in all workers first. Users who have moved lose the protection."
     )]
     Remove {
         /// The migration

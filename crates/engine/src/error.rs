@@ -132,8 +132,8 @@ impl Error {
         match self {
             Self::Postgres(error)
             | Self::Tracking(handover_tracking::Error::Postgres(error))
-            | Self::Fence(handover_fence::Error::Postgres(error)) => of_postgres(error),
-            Self::Refused { error, .. } => of_postgres(error),
+            | Self::Fence(handover_fence::Error::Postgres(error))
+            | Self::Refused { error, .. } => of_postgres(error),
             Self::Tracking(_) | Self::Plan { .. } | Self::Fence(_) => Disposition::TakeBack,
             // Identity's refusals are outcomes, not errors: what is left is a server that fails.
             Self::Identity(_)

@@ -6,7 +6,7 @@
 
 mod mend;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -297,22 +297,19 @@ impl Engine {
 
 /// What a pause waits for, for people.
 fn in_flight(side: Side, holders: &[Holder]) -> String {
-    let mut named: BTreeMap<String, ()> = BTreeMap::new();
-    for holder in holders.iter().take(NAMED) {
-        let name = match holder.pid {
-            Some(pid) if holder.application.is_empty() => {
-                format!("process {pid}, for {} s", holder.age.as_secs())
-            }
-            Some(pid) => format!("process {pid} ({}), for {} s", holder.application, holder.age.as_secs()),
-            None => "a prepared transaction".to_owned(),
-        };
-        named.insert(name, ());
-    }
+    let name = |holder: &Holder| match holder.pid {
+        Some(pid) if holder.application.is_empty() => {
+            format!("process {pid}, for {} s", holder.age.as_secs())
+        }
+        Some(pid) => format!("process {pid} ({}), for {} s", holder.application, holder.age.as_secs()),
+        None => "a prepared transaction".to_owned(),
+    };
+    let named: BTreeSet<String> = holders.iter().take(NAMED).map(name).collect();
     let server = match side {
         Side::Legacy => "the legacy primary",
         Side::Destination => "the destination",
     };
-    let named: Vec<String> = named.into_keys().collect();
-    let named = if named.is_empty() { "which have ended by now".to_owned() } else { named.join("; ") };
+    let named: Vec<String> = named.into_iter().collect();
+    let named = if named.is_empty() { "they have ended by now".to_owned() } else { named.join("; ") };
     format!("transactions in flight on {server} hold up the pause: {named}")
 }

@@ -56,11 +56,11 @@ impl Book {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of the user's reminders that nobody removes, chosen by a number.
-    pub fn reminder(&self, user: i64, choice: u64) -> Option<i64> {
+    /// One of the user's reminders that nobody removes, chosen by a number; and the write that made it.
+    pub fn reminder(&self, user: i64, choice: u64) -> Option<(i64, Option<u64>)> {
         let users = self.users();
-        let staying: Vec<i64> =
-            users.get(&user)?.reminders.iter().filter(|(_, known)| !known.going).map(|(id, _)| *id).collect();
+        let staying = users.get(&user)?.reminders.iter().filter(|(_, known)| !known.going);
+        let staying: Vec<(i64, Option<u64>)> = staying.map(|(id, known)| (*id, known.made)).collect();
         let nth = choice.checked_rem(staying.len() as u64)?;
         staying.get(nth as usize).copied()
     }
@@ -189,6 +189,7 @@ mod tests {
             kind,
             web: false,
             reminder,
+            made_by: None,
             due_in_ms: None,
             sent: number as i64 * 10,
             answered: number as i64 * 10 + 5,
@@ -238,7 +239,7 @@ mod tests {
         assert!(book.listed(1, &expected, &[]).is_empty(), "the removal is under way");
         book.answered(&mut record(Kind::Delete, 2, Some(70), Outcome::Refused));
         assert_eq!(book.listed(1, &expected, &[]), [1]);
-        assert_eq!(book.reminder(1, 9), Some(70));
+        assert_eq!(book.reminder(1, 9), Some((70, Some(1))));
     }
 
     #[test]

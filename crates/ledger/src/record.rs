@@ -88,6 +88,9 @@ pub struct Record {
     /// The reminder that a note or removal is for; of a creation the one that was made, where the answer said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reminder: Option<i64>,
+    /// Of a note or removal, the write that made its reminder, if a client made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<u64>,
     /// Milliseconds after which the reminder that is made is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_in_ms: Option<u64>,
@@ -201,6 +204,7 @@ mod tests {
             kind: Kind::Note,
             web: false,
             reminder: Some(7),
+            made_by: Some(6),
             due_in_ms: None,
             sent: 10,
             answered: 20,

@@ -46,6 +46,12 @@ pub(crate) fn perhaps(record: &Record) -> bool {
 impl<'a> Index<'a> {
     pub(super) fn new(evidence: &Evidence<'a>) -> Self {
         let mut index = Self::default();
+        for record in evidence.history {
+            // What a form made had no number in its answer: clients knew it from a list.
+            if let (Some(made), Some(id)) = (record.made_by, record.reminder) {
+                index.made.insert(made, id);
+            }
+        }
         for record in evidence.history.iter().filter(|record| perhaps(record)) {
             match (record.kind, record.reminder) {
                 (Kind::Create, Some(id)) => _ = index.made.insert(record.number, id),

@@ -27,6 +27,7 @@ fn record(kind: Kind, number: u64, second: i64, outcome: Outcome) -> Record {
         kind,
         web: false,
         reminder: None,
+        made_by: None,
         due_in_ms: None,
         sent: second * SECOND,
         answered: second * SECOND + 5_000,
@@ -226,6 +227,16 @@ fn a_write_of_unknown_outcome_may_be_there_once_or_not() {
     run.record(7).outcome = Outcome::Indeterminate;
     run.after.new.reminders.push(reminder(76, 6, &[]));
     assert!(run.verdict().balances(), "a removal that perhaps was not done");
+}
+
+#[test]
+fn what_a_form_made_is_known_by_what_removed_it() {
+    let mut run = Run::right();
+    run.record(6).reminder = None;
+    run.after.legacy.reminders.retain(|row| row.id != 76);
+    assert_eq!(run.only_fault(), (Wrong::Lost, 6));
+    run.record(7).made_by = Some(6);
+    assert!(run.verdict().balances());
 }
 
 #[test]

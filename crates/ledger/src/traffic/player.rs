@@ -59,7 +59,8 @@ impl Player {
         match record.kind {
             Kind::Create if choice.is_multiple_of(3) => record.due_in_ms = Some(due),
             Kind::Note | Kind::Delete => {
-                record.reminder = self.shared.book.reminder(user, choice);
+                let chosen = self.shared.book.reminder(user, choice);
+                (record.reminder, record.made_by) = (chosen.map(|it| it.0), chosen.and_then(|it| it.1));
                 if record.reminder.is_none() {
                     record.kind = Kind::ReadReminders;
                 }
@@ -101,6 +102,7 @@ impl Player {
             kind: Kind::ReadReminders,
             web,
             reminder: None,
+            made_by: None,
             due_in_ms: None,
             sent: 0,
             answered: 0,
@@ -235,6 +237,7 @@ mod tests {
             kind: Kind::Create,
             web: false,
             reminder: None,
+            made_by: None,
             due_in_ms: Some(300),
             sent: 0,
             answered: 0,

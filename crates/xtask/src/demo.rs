@@ -1,6 +1,6 @@
-//! `cargo demo`: builds every binary, then becomes `handover demo`.
+//! `cargo demo` and `cargo x ledger`: build every binary, then become `handover demo` or `handover-ledger`.
 //!
-//! What the demonstration does is the tool's business; this only makes sure that it is built and started.
+//! What these do is their own business; this only makes sure that they are built and started.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,12 +15,14 @@ use crate::metadata::Metadata;
 
 /// `dev` builds in a fraction of the time, beside what the tests have built already.
 const PROFILE: &str = "HANDOVER_DEMO_PROFILE";
+/// The same for the ledger.
+const LEDGER_PROFILE: &str = "HANDOVER_LEDGER_PROFILE";
 
-/// Options of `cargo demo`: all are handed on.
+/// Options of `cargo demo` and of `cargo x ledger`: all are handed on.
 #[derive(Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Options {
-    /// What `handover demo` is given.
+    /// What the program is given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
@@ -31,17 +33,27 @@ enum Profile {
     Release,
 }
 
-/// Builds, then replaces this process, so that signals and the exit code are the tool's own.
+/// Becomes `handover demo`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let profile = Profile::named(env::var(PROFILE).ok().as_deref())?;
+    become_program(PROFILE, "handover", &["demo"], options)
+}
+
+/// Becomes `handover-ledger`.
+pub(crate) fn ledger(options: &Options) -> Result<ExitCode> {
+    become_program(LEDGER_PROFILE, "handover-ledger", &[], options)
+}
+
+/// Builds, then replaces this process, so that signals and the exit code are the program's own.
+fn become_program(variable: &str, program: &str, first: &[&str], options: &Options) -> Result<ExitCode> {
+    let profile = Profile::named(variable, env::var(variable).ok().as_deref())?;
     let workspace = Metadata::of_workspace()?;
     let mut build = cargo::cargo();
     // The manifest of the whole, since in a crate's own folder cargo would build that crate alone.
     build.args(profile.build()).arg("--manifest-path").arg(workspace.workspace_root.join("Cargo.toml"));
-    // Standard output is for the demonstration's result alone.
+    // Standard output is for the program's result alone.
     cargo::run(build.stdout(std::io::stderr()))?;
-    let program = workspace.target_directory.join(profile.folder()).join("handover");
-    let error = Command::new(&program).arg("demo").args(without_separator(&options.arguments)).exec();
+    let program = workspace.target_directory.join(profile.folder()).join(program);
+    let error = Command::new(&program).args(first).args(without_separator(&options.arguments)).exec();
     Err(error).with_context(|| format!("failed to start {}", program.display()))
 }
 
@@ -54,11 +66,11 @@ fn without_separator(arguments: &[OsString]) -> &[OsString] {
 }
 
 impl Profile {
-    fn named(name: Option<&str>) -> Result<Self> {
+    fn named(variable: &str, name: Option<&str>) -> Result<Self> {
         match name {
             None | Some("" | "release") => Ok(Self::Release),
             Some("dev") => Ok(Self::Dev),
-            Some(other) => bail!("{PROFILE} is {other}, but must be dev or release"),
+            Some(other) => bail!("{variable} is {other}, but must be dev or release"),
         }
     }
 
@@ -88,9 +100,8 @@ mod tests {
 
     fn handed_on(words: &[&str]) -> Vec<String> {
         let words = ["cargo x", "demo"].iter().chain(words);
-        let Task::Demo(options) = Arguments::try_parse_from(words).unwrap().task else {
-            unreachable!("demo was asked for")
-        };
+        let task = Arguments::try_parse_from(words).unwrap().task;
+        let (Task::Demo(options) | Task::Ledger(options)) = task else { unreachable!("demo was asked for") };
         without_separator(&options.arguments).iter().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
@@ -104,8 +115,10 @@ mod tests {
 
     #[test]
     fn an_unknown_profile_is_refused() {
-        assert_eq!(Profile::named(None).unwrap(), Profile::Release);
-        assert_eq!(Profile::named(Some("dev")).unwrap(), Profile::Dev);
-        assert!(Profile::named(Some("fast")).is_err());
+        assert_eq!(Profile::named(PROFILE, None).unwrap(), Profile::Release);
+        assert_eq!(Profile::named(PROFILE, Some("dev")).unwrap(), Profile::Dev);
+        assert!(
+            Profile::named(LEDGER_PROFILE, Some("fast")).unwrap_err().to_string().contains(LEDGER_PROFILE)
+        );
     }
 }

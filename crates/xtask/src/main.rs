@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo x check`, `cargo x tidy`, `cargo x test` and `cargo demo`.
+//! The project's own tasks: `cargo x check`, `cargo x tidy`, `cargo x test`, `cargo x ledger` and `cargo demo`.
 //!
 //! It starts cargo, the package manager and the built binaries, and reads what they print. It does not know the
 //! project's own crates, and its dependencies stay few, because `cargo demo` builds it before anything else.
@@ -36,6 +36,8 @@ enum Task {
     Test(test::Options),
     /// Builds all binaries and runs `handover demo` with the arguments that follow.
     Demo(demo::Options),
+    /// Builds all binaries and runs `handover-ledger`: clients write while their users are moved, and all must balance.
+    Ledger(demo::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Ledger(options) => demo::ledger(&options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

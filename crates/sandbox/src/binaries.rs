@@ -64,7 +64,7 @@ fn find_redis(account: Account) -> Option<PathBuf> {
     candidates.into_iter().find(|program| program.is_file() && version(account, program).is_some())
 }
 
-fn path_folders() -> Vec<PathBuf> {
+pub(crate) fn path_folders() -> Vec<PathBuf> {
     std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 

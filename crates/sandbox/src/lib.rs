@@ -9,10 +9,12 @@
 //! A server whose URL is given in the environment is used as it is, never started, and nothing of it is
 //! touched but databases that this crate created: see [`Server::variable`].
 //!
-//! [`example`] holds the schemas and the seeded data of the worked example.
+//! [`example`] holds the schemas and the seeded data of the worked example. [`Browser`] is what the tests of its pages
+//! look at them with.
 
 mod account;
 mod binaries;
+mod browser;
 mod cluster;
 mod error;
 pub mod example;
@@ -25,6 +27,7 @@ mod root;
 mod sandbox;
 
 pub use binaries::ensure_installed;
+pub use browser::Browser;
 pub use error::Error;
 pub use install::ensure_package;
 pub use options::{Install, Options, Server};

@@ -27,7 +27,7 @@ async fn caught(mutant: Mutant, schedule: impl AsyncFn(&Play) -> Result<()>) -> 
 
 async fn run(mutant: Option<Mutant>, schedule: &impl AsyncFn(&Play) -> Result<()>) -> Result<Verdict> {
     let play = Play::new(mutant).await?;
-    let within = tokio::time::timeout(handover_tests::PATIENCE, schedule(&play));
+    let within = tokio::time::timeout(handover_tests::PATIENCE, Box::pin(schedule(&play)));
     within.await.map_err(|_| anyhow::anyhow!("the schedule stands still, with the mutant {mutant:?}"))??;
     play.verdict().await
 }

@@ -45,7 +45,8 @@ impl Play {
     /// source again: what this finds is not to hide what another safeguard is for.
     pub(crate) async fn new(mutant: Option<Mutant>) -> Result<Self> {
         let scope = Scope::enter().await;
-        let mut world = World::new(Setup { users: 2, rows_per_user: Some(3), ..Setup::default() }).await?;
+        let setup = Setup { users: 2, rows_per_user: Some(3), ..Setup::default() };
+        let mut world = Box::pin(World::new(setup)).await?;
         world.engine.options.recheck_source = false;
         world.launched(MIGRATION, "all", &[USER]).await?;
         let sql = format!(

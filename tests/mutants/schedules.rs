@@ -171,7 +171,8 @@ pub(crate) async fn absent_is_legacy(play: &Play) -> Result<()> {
     play.moves().ends().await?;
     let identity = &play.world.engine.identity;
     let run_id = identity.mirror().run_id().await?;
-    identity.renew_ready(&run_id, Duration::from_secs(60), Duration::from_secs(60)).await?;
+    let minute = Duration::from_mins(1);
+    identity.renew_ready(&run_id, minute, minute).await?;
     let mut redis = redis::Client::open(play.world.redis_url())?.get_multiplexed_async_connection().await?;
     redis::cmd("HDEL").arg(identity.mirror().keys().identity()).arg(USER).exec_async(&mut redis).await?;
     let look_ups = LookUps::new(identity.clone(), Duration::ZERO);

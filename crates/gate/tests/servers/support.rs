@@ -1,19 +1,18 @@
 //! Servers that the tests share, an Identity for each test, and a source of answers that can be cut off.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use handover_gate::{Changes, Gate, Settings};
-use handover_identity::{
-    Answer, Identity, IdentitySource, Mirror, MirrorOptions, Position, Registration, SourceError, Trust,
-    Truth, UserStates,
-};
+use handover_identity::{Identity, IdentitySource, Mirror, MirrorOptions, Position, Truth};
 use handover_postgres::Database;
 use handover_sandbox::{Options, Sandbox, Server};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+
+use crate::direct::Direct;
 
 static SHARED: Mutex<Weak<Sandbox>> = Mutex::const_new(Weak::new());
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -33,69 +32,16 @@ async fn sandbox() -> Arc<Sandbox> {
     started
 }
 
-/// Identity asked directly, without its service between.
-pub(crate) struct Direct {
-    identity: Identity,
-    /// Nobody answers while this is set.
-    pub(crate) gone: AtomicBool,
-    pub(crate) asked: AtomicUsize,
-}
-
-impl Direct {
-    fn reach(&self) -> Result<(), SourceError> {
-        let gone = self.gone.load(Ordering::SeqCst);
-        if gone { Err(SourceError::Unreachable("cut off by the test".into())) } else { Ok(()) }
-    }
-}
-
-fn unreachable(error: &handover_identity::Error) -> SourceError {
-    SourceError::Unreachable(error.to_string())
-}
-
-impl IdentitySource for Direct {
-    fn look_up<'a>(&'a self, user: &'a str, trust: Trust) -> Answer<'a, UserStates> {
-        Box::pin(async move {
-            self.reach()?;
-            assert_eq!(trust, Trust::Truth, "a gate that asks does not trust the mirror");
-            self.asked.fetch_add(1, Ordering::SeqCst);
-            // One spelling only, as for users with a numeric key.
-            let user = user.trim_start_matches('0').to_owned();
-            let records =
-                self.identity.get(std::slice::from_ref(&user)).await.map_err(|e| unreachable(&e))?;
-            let record = records.first().expect("one for each asked");
-            let states = record.states().into_iter().map(|(name, state)| (name.to_owned(), state)).collect();
-            Ok(UserStates { user, revision: record.revision(), paused: record.is_paused(), states })
-        })
-    }
-
-    fn register<'a>(&'a self, gate: &'a Registration) -> Answer<'a, ()> {
-        Box::pin(async move { self.seen(gate).await.map(|_| ()) })
-    }
-
-    fn seen<'a>(&'a self, gate: &'a Registration) -> Answer<'a, bool> {
-        Box::pin(async move {
-            self.reach()?;
-            // It was a member already, unless this made it one.
-            self.identity.truth().register_gate(gate).await.map(|new| !new).map_err(|e| unreachable(&e))
-        })
-    }
-
-    fn sign_off<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.reach()?;
-            self.identity.truth().sign_off_gate(id).await.map(|_| ()).map_err(|e| unreachable(&e))
-        })
-    }
-}
-
 /// One test's Identity, and what makes gates of it.
 pub(crate) struct Stage {
     pub(crate) identity: Identity,
     pub(crate) source: Arc<Direct>,
     pub(crate) changes: Changes,
     pub(crate) redis: redis::aio::MultiplexedConnection,
+    /// Identity's database, in which an application of a test writes too.
+    pub(crate) database: String,
     heart: std::sync::Mutex<Option<JoinHandle<()>>>,
-    _sandbox: Arc<Sandbox>,
+    sandbox: Arc<Sandbox>,
 }
 
 impl Stage {
@@ -103,7 +49,8 @@ impl Stage {
         let sandbox = sandbox().await;
         let name = format!("gate_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let url = sandbox.create_database(Server::Identity, &name).await.expect("a database");
-        let database = Database::new("identity", &SecretString::from(url)).expect("the sandbox's URL");
+        let database =
+            Database::new("identity", &SecretString::from(url.clone())).expect("the sandbox's URL");
         let truth = Truth::new(database.pool(8));
         truth.migrate().await.expect("the schema is made");
         let mut options = MirrorOptions::new(SecretString::from(sandbox.redis_url()));
@@ -113,13 +60,9 @@ impl Stage {
         changes.prefix = name;
         let client = redis::Client::open(sandbox.redis_url()).expect("the sandbox's URL");
         let redis = client.get_multiplexed_async_connection().await.expect("redis answers");
-        let source = Arc::new(Direct {
-            identity: identity.clone(),
-            gone: AtomicBool::new(false),
-            asked: AtomicUsize::new(0),
-        });
-        let stage =
-            Self { identity, source, changes, redis, heart: std::sync::Mutex::default(), _sandbox: sandbox };
+        let source = Arc::new(Direct::new(identity.clone()));
+        let heart = std::sync::Mutex::default();
+        let stage = Self { identity, source, changes, redis, database: url, heart, sandbox };
         stage.beat();
         stage
     }
@@ -186,6 +129,10 @@ impl Stage {
 
     pub(crate) async fn release(&self, user: &str, version: i64) {
         self.identity.release(MIGRATION, &[(user.to_owned(), version)]).await.expect("released");
+    }
+
+    pub(crate) fn redis_url(&self) -> String {
+        self.sandbox.redis_url()
     }
 
     pub(crate) async fn delete(&self, key: &str) {

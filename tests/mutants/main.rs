@@ -16,10 +16,10 @@ use play::Play;
 
 /// Plays a schedule as it is, and once more without the safeguard.
 async fn caught(mutant: Mutant, schedule: impl AsyncFn(&Play) -> Result<()>) -> Result<()> {
-    let right = run(None, &schedule).await?;
+    let right = Box::pin(run(None, &schedule)).await?;
     ensure!(right.acknowledged > 0, "{mutant}: without an acknowledged write nothing is proven: {right:?}");
     ensure!(right.balances(), "{mutant}: the schedule fails with the safeguard in place: {right:?}");
-    let wrong = run(Some(mutant), &schedule).await?;
+    let wrong = Box::pin(run(Some(mutant), &schedule)).await?;
     ensure!(wrong.acknowledged > 0, "{mutant}: nothing was acknowledged: {wrong:?}");
     ensure!(!wrong.balances() && wrong.lost == 1, "{mutant} was not caught: {wrong:?}");
     Ok(())

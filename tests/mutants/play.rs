@@ -161,6 +161,7 @@ impl Play {
             kind: Asked::Note,
             web: false,
             reminder: Some(self.reminder),
+            made_by: None,
             due_in_ms: None,
             sent: now(),
             answered: i64::MAX,

@@ -14,7 +14,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         target/release/handover-complete \
         target/release/handover-rollback \
         target/release/handover-reconcile \
-        target/release/handover-identity
+        target/release/handover-identity \
+        target/release/handover-gate
 
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008

@@ -28,7 +28,6 @@ pub(crate) fn program(name: &'static str, package: &str) -> PathBuf {
     find().expect("it is there now")
 }
 
-#[expect(dead_code, reason = "the guide's snippets come next")]
 /// Makes sure of a library: the command succeeds where it is there.
 pub(crate) fn library(what: &'static str, package: &str, program: &Path, arguments: &[&str]) {
     let works = || {

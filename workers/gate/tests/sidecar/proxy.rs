@@ -95,7 +95,7 @@ async fn past_hold_for_a_browser_gets_a_page_and_others_a_problem_with_an_addres
     let page = path.get("/users/1/", &[("Accept", "text/html")]).await;
     assert!(began.elapsed() >= HOLD);
     assert!(page.status == 503 && page.body.contains("const reload = true"), "{page:?}");
-    let problem = path.get("/home", &[("x-user", "1")]).await;
+    let problem = path.get("/account", &[("x-user", "1")]).await;
     assert_eq!((problem.status, problem.problem().as_str()), (503, "user-paused"));
     assert_eq!(problem.json()["poll"], "/.well-known/handover");
     assert_eq!(path.get("/.well-known/handover", &[("x-user", "1")]).await.json()["paused"], true);

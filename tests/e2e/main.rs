@@ -8,6 +8,7 @@ mod fence_command;
 mod fence_database;
 mod fence_fleet;
 mod guard;
+mod ledger;
 mod processes;
 mod rollback;
 mod stages;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use handover_ledger::run::{self, Config, Fence, Outcome};
+use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit code after Ctrl-C.
+/// Exit code after Ctrl-C or SIGTERM.
 const INTERRUPTED: u8 = 130;
 
 /// Clients write to the hybrid example application while its users are moved to the new system and back; at the end
@@ -85,7 +86,7 @@ async fn main() -> ExitCode {
     // Whatever runs ends with its owner: processes are killed, servers are ended and removed.
     let ended = tokio::select! {
         ended = working => ended,
-        _ = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
+        () = asked_to_end() => return ExitCode::from(INTERRUPTED),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -93,6 +94,16 @@ async fn main() -> ExitCode {
     })
 }
 
+/// Returns once Ctrl-C or SIGTERM comes.
+async fn asked_to_end() {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "where to look is no result")]
 async fn ledger(args: &RunArgs) -> Result<ExitCode> {
     let folder = args.keep_history.clone().unwrap_or_else(|| run::own_folder(args.seed));
     let config = Config {
@@ -115,7 +126,9 @@ async fn ledger(args: &RunArgs) -> Result<ExitCode> {
     if let Some(sum) = &sum {
         print(sum, args.json)?;
     }
-    if balances && args.keep_history.is_none() {
+    if !balances {
+        eprintln!("the ledger does not balance; its evidence is kept in {}", folder.display());
+    } else if args.keep_history.is_none() {
         run::remove(&folder)?;
     }
     Ok(if balances { ExitCode::SUCCESS } else { ExitCode::FAILURE })

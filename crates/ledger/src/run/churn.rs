@@ -1,9 +1,11 @@
-//! Gates that join and leave: application processes are started, asked to end, or killed while requests flow.
+//! Gates that join and leave: application processes are started, asked to end, killed, or stopped for longer than
+//! their lease, while requests flow.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use handover_sandbox::Sandbox;
+use nix::sys::signal::Signal;
 
 use crate::record;
 use crate::traffic::Targets;
@@ -17,7 +19,7 @@ const WEB: usize = 3;
 const SCHEDULERS: usize = 2;
 /// Time between two joins or leaves in a long run.
 const EVERY: Duration = Duration::from_secs(15);
-/// The same of kills: each makes the pauses of the next seconds long.
+/// The same of kills and stops: each makes the pauses of the next seconds long.
 const KILL_EVERY: Duration = Duration::from_mins(1);
 
 /// What happens to the application's processes, and when.
@@ -31,6 +33,9 @@ pub(super) struct Churn {
     pub(super) silent: Vec<(i64, i64)>,
     /// Processes that were killed.
     pub(super) killed: usize,
+    /// Processes that were stopped for longer than their lease, and went on.
+    pub(super) stopped: usize,
+    next_trouble: Trouble,
     /// Processes that joined or left in order.
     pub(super) joined_or_left: usize,
 }
@@ -48,6 +53,8 @@ impl Churn {
             next_kill: kill_every.mul_f64(0.9),
             silent: Vec::new(),
             killed: 0,
+            stopped: 0,
+            next_trouble: Trouble::StoppedAndKilled,
             joined_or_left: 0,
         }
     }
@@ -73,7 +80,7 @@ impl Churn {
     ) -> Result<()> {
         if after >= self.next_kill {
             self.next_kill += self.kill_every;
-            self.kill(fleet, sandbox, targets).await?;
+            self.trouble(fleet, sandbox, targets).await?;
         }
         if after >= self.next {
             self.next += self.every;
@@ -92,18 +99,53 @@ impl Churn {
         Ok(())
     }
 
-    /// Kills a process on the spot, with requests in it, and puts another one in its place.
-    async fn kill(&mut self, fleet: &mut Fleet, sandbox: &Sandbox, targets: &Targets) -> Result<()> {
-        let role = if self.rng.u8(..3) == 0 { "scheduler" } else { "web" };
+    /// Kills a process on the spot, with requests in it, and puts another one in its place; or stops it for longer
+    /// than its lease, and lets it go on.
+    async fn trouble(&mut self, fleet: &mut Fleet, sandbox: &Sandbox, targets: &Targets) -> Result<()> {
+        let role = if self.rng.u8(..4) == 0 { "scheduler" } else { "web" };
         let names = fleet.names(&format!("handover-invoicing-{role}"));
-        let name = &names[self.rng.usize(..names.len())];
-        let now = record::now();
-        fleet.kill(name).await?;
-        let waited_for = (LEASE + MAX_REQUEST + Duration::from_secs(1)).as_micros() as i64;
-        self.silent.push((now, now + waited_for));
-        self.killed += 1;
-        fleet.start_application(sandbox, role).await?;
-        targets.set(fleet.urls(None));
+        let name = names[self.rng.usize(..names.len())].clone();
+        let from = record::now();
+        let asleep = match self.next_trouble {
+            Trouble::Killed => Duration::ZERO,
+            // Requests gather in it, and die with it.
+            Trouble::StoppedAndKilled => Duration::from_millis(self.rng.u64(50..300)),
+            Trouble::Stopped => LEASE + Duration::from_secs(1),
+        };
+        if !asleep.is_zero() {
+            fleet.signal(&name, Signal::SIGSTOP);
+            tokio::time::sleep(asleep).await;
+        }
+        if self.next_trouble == Trouble::Stopped {
+            fleet.signal(&name, Signal::SIGCONT);
+            self.stopped += 1;
+        } else {
+            fleet.kill(&name).await?;
+            self.killed += 1;
+            fleet.start_application(sandbox, role).await?;
+            targets.set(fleet.urls(None));
+        }
+        let waited_for = (asleep + LEASE + MAX_REQUEST + Duration::from_secs(1)).as_micros() as i64;
+        self.silent.push((from, from + waited_for));
+        self.next_trouble = self.next_trouble.next();
         Ok(())
+    }
+}
+
+/// What a process meets, in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    StoppedAndKilled,
+    Stopped,
+    Killed,
+}
+
+impl Trouble {
+    fn next(self) -> Self {
+        match self {
+            Self::StoppedAndKilled => Self::Stopped,
+            Self::Stopped => Self::Killed,
+            Self::Killed => Self::StoppedAndKilled,
+        }
     }
 }

@@ -134,6 +134,13 @@ impl Fleet {
         Ok(())
     }
 
+    /// Sends a process a signal.
+    pub(super) fn signal(&self, name: &str, what: Signal) {
+        if let Some(process) = self.processes.get(name) {
+            signal(&process.child, what);
+        }
+    }
+
     /// Kills a process on the spot.
     pub(super) async fn kill(&mut self, name: &str) -> Result<()> {
         let mut process = self.processes.remove(name).with_context(|| format!("there is no {name}"))?;

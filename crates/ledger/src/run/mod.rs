@@ -95,6 +95,8 @@ pub struct Outcome {
     pub digest_mismatches: usize,
     /// Application processes that were killed.
     pub killed: usize,
+    /// Application processes that were stopped for longer than their lease, and went on.
+    pub stopped: usize,
     /// Application processes that joined or left in order.
     pub joined_or_left: usize,
     /// Whether everything balances.
@@ -113,6 +115,7 @@ impl Outcome {
             digests_compared: self.digests_compared + other.digests_compared,
             digest_mismatches: self.digest_mismatches + other.digest_mismatches,
             killed: self.killed + other.killed,
+            stopped: self.stopped + other.stopped,
             joined_or_left: self.joined_or_left + other.joined_or_left,
             balances: self.balances && other.balances,
         }
@@ -140,7 +143,7 @@ pub async fn run(config: &Config, fence: Fence) -> Result<Outcome> {
     let mut operator = Operator::new(world.tracking.clone(), &world.users, config).await?;
     let mut churn = Churn::new(config);
     let traffic = Traffic::start_with(options(config, &fleet, &world, folder.history()))?;
-    under_traffic(config, &world, &mut fleet, &traffic, &mut operator, &mut churn).await?;
+    Box::pin(under_traffic(config, &world, &mut fleet, &traffic, &mut operator, &mut churn)).await?;
     let figures = traffic.stop().await;
     say(&format!("traffic is over: {} requests; waiting for rest", figures.requests));
     operator.rest().await?;
@@ -168,6 +171,7 @@ pub async fn run(config: &Config, fence: Fence) -> Result<Outcome> {
         digests_compared: digests.compared,
         digest_mismatches: digests.mismatches.len(),
         killed: churn.killed,
+        stopped: churn.stopped,
         joined_or_left: churn.joined_or_left,
         balances,
     })
@@ -195,6 +199,7 @@ async fn under_traffic(
         while began.elapsed() < lasts {
             ticks.tick().await;
             operator.act(began.elapsed()).await?;
+            traffic.favour(operator.in_favour(began.elapsed()));
         }
         anyhow::Ok(())
     };

@@ -22,12 +22,15 @@ const MOST_COHORTS: usize = 60;
 const AT_ONCE: usize = 12;
 /// Time between two orders to take somebody back.
 const BACK_EVERY: Duration = Duration::from_millis(1_500);
+/// For how long after an order its users get more of the requests.
+const IN_FAVOUR: Duration = Duration::from_secs(2);
 /// How long everything may take to come to rest.
 const REST: Duration = Duration::from_mins(2);
 
 /// A cohort that is launched at its time.
 struct Wave {
     cohort: CohortInfo,
+    users: Vec<i64>,
     at: Duration,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct Operator {
     seed: u64,
     lasts: Duration,
     back_at: Duration,
+    /// Users who were ordered somewhere a moment ago, and until when that is so.
+    ordered: Vec<(Duration, Vec<i64>)>,
 }
 
 impl Operator {
@@ -60,23 +65,34 @@ impl Operator {
                 }
                 adding.finish().await?;
                 let share = (nth as f64 + rng.f64()) / cohorts as f64;
-                waves.push(Wave { cohort, at: lasts.mul_f64(LAUNCHING * share) });
+                waves.push(Wave { cohort, users: some.to_vec(), at: lasts.mul_f64(LAUNCHING * share) });
             }
         }
         waves.sort_by_key(|wave| std::cmp::Reverse(wave.at));
-        Ok(Self { tracking, waves, launched: Vec::new(), rng, seed: config.seed, lasts, back_at: BACK_EVERY })
+        Ok(Self {
+            tracking,
+            waves,
+            launched: Vec::new(),
+            rng,
+            seed: config.seed,
+            lasts,
+            back_at: BACK_EVERY,
+            ordered: Vec::new(),
+        })
     }
 
     /// Gives the orders that are due, that long after the beginning.
     pub(super) async fn act(&mut self, after: Duration) -> Result<()> {
         while let Some(wave) = self.waves.pop_if(|wave| wave.at <= after) {
+            self.ordered.push((after + IN_FAVOUR, wave.users));
             self.tracking.launch(&wave.cohort, None).await?;
             self.launched.push(wave.cohort);
         }
         if after >= self.back_at && !self.launched.is_empty() {
             self.back_at = after + BACK_EVERY;
             if after < self.lasts.mul_f64(TAKING_BACK) {
-                self.take_back().await?;
+                let users = self.take_back().await?;
+                self.ordered.push((after + IN_FAVOUR, users));
             }
             self.launch_again(RetryOf::RolledBack).await?;
             self.launch_again(RetryOf::Failed).await?;
@@ -84,9 +100,15 @@ impl Operator {
         Ok(())
     }
 
+    /// Users who were ordered somewhere a moment ago.
+    pub(super) fn in_favour(&mut self, after: Duration) -> Vec<i64> {
+        self.ordered.retain(|(until, _)| *until > after);
+        self.ordered.iter().flat_map(|(_, users)| users.iter().copied()).collect()
+    }
+
     /// Takes some users of a cohort back: mostly such as do not write all the time, since who has written since the
     /// move is refused.
-    async fn take_back(&mut self) -> Result<()> {
+    async fn take_back(&mut self) -> Result<Vec<i64>> {
         let cohort = self.launched[self.rng.usize(..self.launched.len())].clone();
         let sql =
             "SELECT user_key FROM handover.member WHERE cohort_id = $1 AND state = 'completed' ORDER BY seq";
@@ -101,7 +123,7 @@ impl Operator {
         if !users.is_empty() {
             self.tracking.request_rollback(&cohort, Some(&users)).await?;
         }
-        Ok(())
+        Ok(users.iter().filter_map(|user| user.parse().ok()).collect())
     }
 
     /// Launches again, of a cohort chosen by lot, who was taken back; or of all cohorts who failed.

@@ -91,6 +91,7 @@ struct Shared {
     over: CancellationToken,
     seed: u64,
     users: RwLock<Vec<i64>>,
+    favoured: RwLock<Vec<i64>>,
 }
 
 impl Traffic {
@@ -120,6 +121,7 @@ impl Traffic {
             over: CancellationToken::new(),
             seed: options.seed,
             users: RwLock::new(users),
+            favoured: RwLock::default(),
         });
         let mut clients = JoinSet::new();
         for client in 1..=options.clients {
@@ -133,6 +135,11 @@ impl Traffic {
     /// Where requests go, to be changed as processes come and go.
     pub fn targets(&self) -> Targets {
         self.shared.targets.clone()
+    }
+
+    /// From now on a third of the requests is for these users, if there are any: such as are just being moved.
+    pub fn favour(&self, users: Vec<i64>) {
+        *self.shared.favoured.write().unwrap_or_else(PoisonError::into_inner) = users;
     }
 
     /// What came of the requests so far.

@@ -74,8 +74,10 @@ impl Player {
     }
 
     fn user(&self, choice: u64) -> Option<i64> {
-        let users = self.shared.users.read().unwrap_or_else(PoisonError::into_inner);
-        let nth = choice.checked_rem(users.len() as u64)?;
+        let favoured = self.shared.favoured.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.shared.users.read().unwrap_or_else(PoisonError::into_inner);
+        let users = if choice.is_multiple_of(3) && !favoured.is_empty() { favoured } else { all };
+        let nth = (choice / 3).checked_rem(users.len() as u64)?;
         users.get(nth as usize).copied()
     }
 

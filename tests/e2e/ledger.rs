@@ -1,0 +1,55 @@
+//! The ledger in its quick form: the real programs, some tens of users, half a minute of traffic for each fence.
+
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// What the program prints as JSON, line by line, and how it ended.
+async fn ledger(fence: &str, seed: u64) -> Result<(Vec<Value>, Option<i32>, String)> {
+    let mut command = Command::new(handover_tests::program("handover-ledger")?);
+    let seed = seed.to_string();
+    command.args(["--seed", &seed, "--users", "60", "--minutes", "0.5", "--rate", "60"]);
+    command.args(["--fence", fence, "--json"]).stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.context("the ledger did not start")?;
+    let (out, said) =
+        (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr).into_owned());
+    let lines = out.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    Ok((lines, output.status.code(), said))
+}
+
+/// One fence's line, which must balance, with everybody moved and enough having happened.
+fn balances(fence: &str, line: &Value, said: &str) {
+    let number = |name: &str| line[name].as_f64().unwrap_or_else(|| panic!("no {name}: {line}"));
+    assert_eq!(line["fence"], fence, "{line}");
+    for nothing in
+        ["lost", "doubled", "misrouted", "sent_twice", "unsent", "phantom", "stale", "altered", "unmoved"]
+    {
+        assert!(number(nothing) == 0.0, "{nothing}: {line}\n{said}");
+    }
+    assert!(number("digest_mismatches") == 0.0 && number("digests_compared") >= 60.0, "{line}");
+    // Each of 60 users is moved in both migrations.
+    assert!(number("handovers") >= 120.0 && number("rollbacks") > 0.0, "{line}");
+    assert!(number("acknowledged") > 200.0 && number("requests_during_pause") > 0.0, "{line}");
+    assert!(number("sent") > 10.0 && number("killed") > 0.0 && number("joined_or_left") > 0.0, "{line}");
+}
+
+async fn balance_with(fence: &str, seed: u64) -> Result<()> {
+    let (lines, code, said) = Box::pin(ledger(fence, seed)).await?;
+    assert_eq!(code, Some(0), "{said}\n{lines:?}");
+    let [line, sum] = lines.as_slice() else { panic!("one fence and the sum: {lines:?}") };
+    balances(fence, line, &said);
+    assert_eq!((&sum["fence"], &sum["handovers"]), (&Value::from("sum"), &line["handovers"]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_cooperative_fence_every_acknowledged_write_is_with_its_owner_once() -> Result<()> {
+    balance_with("cooperative", 11).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_database_fence_every_acknowledged_write_is_with_its_owner_once() -> Result<()> {
+    balance_with("database", 12).await
+}

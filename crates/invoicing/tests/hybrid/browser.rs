@@ -134,7 +134,7 @@ async fn a_hybrid_users_page_shows_reminders_of_new_and_settings_of_legacy() -> 
     town.moved(REMINDERS, USER).await?;
     let file = picture("hybrid")?;
     let url = format!("http://{}/users/{USER}", app.address());
-    browser.screenshot(&url, A_MOMENT, (900, 560), &file).await?;
+    browser.screenshot(&url, A_MOMENT, (900, 600), &file).await?;
     is_good(&file)?;
     let page = browser.dom(&url, A_MOMENT).await?;
     ensure!(page.contains("id=\"reminders\" data-home=\"new\""), "{page}");

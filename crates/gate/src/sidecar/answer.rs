@@ -18,6 +18,8 @@ use crate::token::PERMIT_HEADER;
 const USER: HeaderName = HeaderName::from_static("handover-user");
 /// The header that says how many milliseconds the request may still take.
 const REMAINING: HeaderName = HeaderName::from_static("handover-remaining");
+/// The header that says until when, in milliseconds since 1970: whoever reads it late must see that he does.
+const DEADLINE: HeaderName = HeaderName::from_static("handover-deadline");
 /// What a request that is turned away may look at again after, in seconds.
 const COME_AGAIN: u64 = 2;
 
@@ -48,6 +50,11 @@ const fn word(side: Side) -> &'static str {
     }
 }
 
+/// The moment in so long a time, in milliseconds since 1970. A clock before that gives a deadline that has passed.
+fn since_1970(left: Duration) -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |wall| (wall + left).as_millis() as u64)
+}
+
 /// Writes a decision in headers.
 pub(crate) fn write(decision: &Decision, migrations: &[Migration], headers: &mut HeaderMap) {
     for migration in migrations {
@@ -59,7 +66,9 @@ pub(crate) fn write(decision: &Decision, migrations: &[Migration], headers: &mut
     if let Ok(user) = HeaderValue::from_str(&user) {
         headers.insert(USER, user);
     }
-    headers.insert(REMAINING, HeaderValue::from(decision.remaining().as_millis() as u64));
+    let left = decision.remaining();
+    headers.insert(REMAINING, HeaderValue::from(left.as_millis() as u64));
+    headers.insert(DEADLINE, HeaderValue::from(since_1970(left)));
     if let Some(permit) = decision.permit_header() {
         headers.insert(HeaderName::from_static(PERMIT_HEADER), permit);
     }
@@ -71,12 +80,11 @@ pub(crate) fn decision(decision: &Decision, migrations: &[Migration], pass: &str
         |migration: &Migration| (migration.name.clone(), Value::from(word(decision.side(&migration.name))));
     let sides: serde_json::Map<String, Value> = migrations.iter().map(side).collect();
     let left = decision.remaining();
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     json!({
         "user": decision.user(),
         "sides": sides,
         "remaining_ms": left.as_millis() as u64,
-        "deadline": (wall + left).as_millis() as u64,
+        "deadline": since_1970(left),
         "pass": pass,
     })
 }

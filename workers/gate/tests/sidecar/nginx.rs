@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::client::{get, request, send};
 use crate::programs::{Process, program};
-use crate::stage::{HOLD, LEASE, REQUEST, Sidecar, Stage, TOKEN, until};
+use crate::stage::{HOLD, LEASE, REQUEST, Sidecar, Stage, TOKEN, until, waited_out};
 
 const CONFIGURATION: &str = include_str!("../../../../config/nginx/handover-gate.conf");
 const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
@@ -113,11 +113,15 @@ async fn a_users_request_goes_on_with_the_side_and_a_clients_own_header_never_do
         ("handover_side_invoice_reminders", "new"),
         ("handover-user", "2"),
         ("handover-permit", "x"),
+        ("handover-deadline", "99999999999999"),
     ];
     let legacy = get(nginx.port, "/users/1/reminders?x=y", &smuggled).await.json();
     assert_eq!((legacy["side"].as_str(), legacy["user"].as_str()), (Some("legacy"), Some("1")));
     assert!(legacy["headers"].get("handover_side_invoice_reminders").is_none(), "{legacy}");
     assert!(legacy["headers"].get("handover-permit").is_none(), "{legacy}");
+    let deadline: f64 = legacy["headers"]["handover-deadline"].as_str().unwrap().parse().unwrap();
+    let left = deadline / 1000.0 - legacy["at"].as_f64().unwrap();
+    assert!(left > 0.0 && left <= REQUEST.as_secs_f64() + 0.01, "{left} s");
     assert_eq!(nginx.get("/users/2/reminders").await.json()["side"], "new");
     let nobodys = get(nginx.port, "/health", &smuggled).await.json();
     assert!(nobodys["side"].is_null() && nobodys["user"].is_null(), "{nobodys}");
@@ -203,9 +207,7 @@ async fn without_a_sidecar_nobody_is_served_and_a_new_one_takes_over_after_the_o
     assert_eq!((gone.status, gone.problem().as_str()), (503, "user-unknown"));
     assert!(gone.header("retry-after").is_some());
     let position = stage.pause("1", 1).await;
-    let drained = stage.drain("1", position.as_ref()).await;
-    assert_eq!(drained.silent, 1, "{drained:?}");
-    assert!(drained.waited >= LEASE + REQUEST, "{drained:?}");
+    waited_out(stage.drain("1", position.as_ref()).await);
     stage.flip("1", 1).await;
     let address = format!("127.0.0.1:{}", sidecar.port);
     let _next = stage.sidecar("nginx", &["--user-path", "/users/{user}/", "--bind", &address]).await;

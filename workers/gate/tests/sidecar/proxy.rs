@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::client::{Answer, get, request, send};
 use crate::nginx::python;
 use crate::programs::Process;
-use crate::stage::{HOLD, LEASE, REQUEST, Sidecar, Stage, until};
+use crate::stage::{HOLD, REQUEST, Sidecar, Stage, until, waited_out};
 
 /// A stage with an application and a sidecar before it.
 struct Path {
@@ -224,9 +224,7 @@ async fn a_sidecar_stopped_in_mid_request_acknowledges_nothing_that_came_late() 
     let slow = path.begin("/users/1/?ms=300");
     path.arrived("/users/1/?ms=300").await;
     path.sidecar.process.signal(Signal::SIGSTOP);
-    let drained = path.draining("1").await.await.unwrap();
-    assert_eq!(drained.silent, 1, "{drained:?}");
-    assert!(drained.waited >= LEASE + REQUEST);
+    waited_out(path.draining("1").await.await.unwrap());
     path.stage.flip("1", 1).await;
     path.sidecar.process.signal(Signal::SIGCONT);
     let answer = slow.await.unwrap();
@@ -246,4 +244,33 @@ async fn sigterm_lets_the_requests_in_flight_end() {
     let status = path.sidecar.process.child.wait().await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", path.sidecar.process.log());
     assert_eq!(path.stage.identity.truth().members().await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permit_that_was_handed_on_is_served_during_the_pause_by_the_side_of_the_outer_request() {
+    let stage = Stage::new().await;
+    let (application, port) = python(stage.folder.path()).await;
+    let key = stage.folder.path().join("key");
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
+    let key = ["--permit-key-file", key.to_str().unwrap()];
+    let outer = stage.sidecar("native", &[&key[..], &["--max-request", "5s"]].concat()).await;
+    let upstream = format!("http://127.0.0.1:{port}");
+    let options = ["--upstream", &upstream, "--connect-timeout", "300ms", "--user-path", "/users/{user}/"];
+    let inner = stage.sidecar("proxy", &[&key[..], &options[..]].concat()).await;
+    let decision = outer.decision("1").await;
+    let permit = decision.header("handover-permit").expect("there is a key");
+    stage.pause("1", 1).await;
+    until(async || get(inner.port, "/.well-known/handover?at=/users/1/", &[]).await.json()["paused"] == true)
+        .await;
+    let began = Instant::now();
+    let answer = get(inner.port, "/users/1/", &[("handover-permit", permit)]).await;
+    assert_eq!(answer.json()["side"], "legacy", "{answer:?}");
+    let handed_on = answer.json()["headers"]["handover-permit"].as_str().map(str::to_owned);
+    assert!(handed_on.is_some_and(|handed_on| handed_on.starts_with("v1;")), "signed anew: {answer:?}");
+    assert!(began.elapsed() < HOLD, "not held");
+    let forged = get(inner.port, "/users/2/", &[("handover-permit", permit)]).await;
+    assert_eq!(forged.json()["side"], "legacy", "another user's permit is none");
+    let forged = get(inner.port, "/users/1/", &[("handover-permit", &permit.replace("v1;", "v1;9"))]).await;
+    assert_eq!(forged.status, 503);
+    drop(application);
 }

@@ -226,6 +226,14 @@ impl Sidecar {
     }
 }
 
+/// Asserts that a gate that fell silent was waited for: until its lease and longest request had passed since it was
+/// last heard of, which may have been some time before it fell silent.
+pub(crate) fn waited_out(drained: Drained) {
+    assert_eq!((drained.acknowledged, drained.silent + drained.gone), (0, 1), "{drained:?}");
+    assert!(drained.waited >= REQUEST + LEASE / 2, "{drained:?}");
+    assert!(drained.waited < (LEASE + REQUEST) * 3, "{drained:?}");
+}
+
 /// Asks again and again until it is so; a minute at most.
 pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
     let asking = async {

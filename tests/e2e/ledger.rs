@@ -3,6 +3,10 @@
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
+use handover_ledger::rows::{self, Reminder, Rows};
+use handover_sandbox::Server;
+use handover_tests::{Setup, World};
+use handover_tracking::Kind;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -52,4 +56,51 @@ async fn with_the_cooperative_fence_every_acknowledged_write_is_with_its_owner_o
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_database_fence_every_acknowledged_write_is_with_its_owner_once() -> Result<()> {
     balance_with("database", 12).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_rows_are_told_in_one_spelling_and_any_other_value_in_another() -> Result<()> {
+    let world = World::new(Setup { users: 12, ..Setup::default() }).await?;
+    let users: Vec<String> = (1..=12).map(|user| user.to_string()).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    for migration in ["invoice-reminders", "invoice-settings"] {
+        world.launched(migration, migration, &users).await?;
+        world.drive(Kind::Move).await?;
+    }
+    let rows = told(&world).await?;
+    assert!(
+        rows.new.reminders.len() > 30 && rows.new.settings.len() > 5,
+        "{} reminders",
+        rows.new.reminders.len()
+    );
+    let living = rows.legacy.reminders.iter().filter(|row| !row.deleted).cloned();
+    assert_eq!(sorted(living.collect()), sorted(rows.new.reminders.clone()));
+    assert_eq!(rows.legacy.settings, rows.new.settings);
+    for change in [
+        "UPDATE reminders.reminder SET amount_cap = 0.010",
+        "UPDATE reminders.reminder SET kind = CASE kind WHEN 'on_due' THEN 'after_due' ELSE 'on_due' END::reminders.reminder_kind",
+        "UPDATE reminders.reminder SET schedule = schedule || '{\"days\": 99}'",
+        "UPDATE reminders.reminder SET created_at = created_at + interval '1 microsecond'",
+        "UPDATE reminders.recipient SET tags = tags || 'more'::text",
+        "DELETE FROM reminders.recipient",
+        "UPDATE settings.invoice_settings SET late_fee = coalesce(late_fee, 0) + 1",
+        "UPDATE settings.invoice_settings SET preferences = '{\"other\": true}'",
+    ] {
+        let before = told(&world).await?.new;
+        world.sql(Server::Destination, change).await?;
+        let after = told(&world).await?.new;
+        assert!(before.reminders != after.reminders || before.settings != after.settings, "{change}");
+    }
+    Ok(())
+}
+
+async fn told(world: &World) -> Result<Rows> {
+    let mut legacy = rows::connect(&world.url(Server::Legacy)?).await?;
+    let mut new = rows::connect(&world.url(Server::Destination)?).await?;
+    Ok(rows::read(&mut legacy, &mut new).await?)
+}
+
+fn sorted(mut rows: Vec<Reminder>) -> Vec<Reminder> {
+    rows.sort_by_key(|row| row.id);
+    rows
 }

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use tokio::process::Command;
 
 use crate::client::{get, request, send};
-use crate::stage::{HOLD, IDENTITY, LEASE, MIGRATION, REQUEST, Stage, TOKEN, until, waited_out};
+use crate::stage::{HOLD, IDENTITY, MIGRATION, REQUEST, Stage, TOKEN, until, waited_out};
 
 fn token() -> String {
     format!("Bearer {TOKEN}")
@@ -16,7 +16,7 @@ fn token() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_is_told_the_side_and_its_pass_counts_until_it_is_given_back() {
     let stage = Stage::new().await;
-    let sidecar = stage.sidecar("native", &["--user-header", "x-user"]).await;
+    let sidecar = stage.sidecar("native", &["--user-header", "x-user", "--max-request", "20s"]).await;
     let answer = sidecar.decision("1").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let value = answer.json();
@@ -36,7 +36,7 @@ async fn an_application_is_told_the_side_and_its_pass_counts_until_it_is_given_b
     assert_eq!(send(sidecar.port, give_back.as_bytes()).await.status, 204);
     let (drained, took) = drain.await.unwrap();
     assert_eq!((drained.acknowledged, drained.silent), (1, 0));
-    assert!(took < LEASE + REQUEST, "{took:?}");
+    assert!(took.as_secs() < 15, "sooner than its time runs out: {took:?}");
     assert_eq!(send(sidecar.port, give_back.as_bytes()).await.status, 410, "given back already");
     stage.flip("1", 1).await;
     until(async || sidecar.decision("1").await.json()["sides"][MIGRATION] == "new").await;

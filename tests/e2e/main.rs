@@ -1,6 +1,7 @@
 //! End-to-end tests on real servers. Each test's name is its claim.
 
 mod audit;
+mod carry_back;
 mod commands;
 mod contract;
 mod fence;

@@ -101,10 +101,10 @@ forgotten too."
         after_help = "Examples:\n  handover retry pilot\n  handover retry pilot 42 43\n  handover retry pilot --rolled-back"
     )]
     Retry(RetryArgs),
-    /// Take completed users back to legacy, if neither side has changed since
+    /// Take completed users back to legacy, if neither side has changed since, or with their changes
     #[command(
         after_help = "Examples:\n  handover rollback pilot 42 43\n  handover rollback pilot --file users.txt\n  \
-handover rollback pilot --all --yes --watch\n\nIt asks first; where no terminal can answer, --yes must."
+handover rollback pilot --all --yes --watch\n  handover rollback pilot 42 --carry-back\n\nIt asks first; where no terminal can answer, --yes must."
     )]
     Rollback(RollbackArgs),
     /// Look at one user
@@ -262,6 +262,9 @@ pub(crate) struct RollbackArgs {
     /// Every completed user of the cohort
     #[arg(long, conflicts_with_all = ["users", "file"])]
     pub(crate) all: bool,
+    /// Write what has changed on the new system back to legacy, by the plan's reverse load
+    #[arg(long)]
+    pub(crate) carry_back: bool,
     /// Wait until it is done, and tell who was refused
     #[arg(long, short)]
     pub(crate) watch: bool,
@@ -318,15 +321,13 @@ struct Unknown(String);
 #[derive(Subcommand, Debug)]
 pub(crate) enum FenceCommand {
     /// Put the triggers on legacy's and the destination's tables, or bring them up to date
-    #[command(
-        after_help = "Examples:\n  handover fence install invoice-reminders\n  \
+    #[command(after_help = "Examples:\n  handover fence install invoice-reminders\n  \
 HANDOVER_LEGACY__PRIMARY_URL=postgres://owner@legacy/shop \\\n    \
 handover fence install invoice-reminders --workers handover\n\n\
 The role must own the plan's tables on both sides and may have to create the schema handover_fence there.\n\
 The role that reads at the replica is granted what it needs; where that is not allowed, the statement is \
 printed and the exit code is 3.\n\
-Repeating it is harmless; run it again whenever the plan or a table has changed."
-    )]
+Repeating it is harmless; run it again whenever the plan or a table has changed.")]
     Install {
         /// The migration
         migration: String,
@@ -335,10 +336,8 @@ Repeating it is harmless; run it again whenever the plan or a table has changed.
         workers: Option<String>,
     },
     /// Take the triggers away; refused while users are paused
-    #[command(
-        after_help = "Example:\n  handover fence remove invoice-reminders --yes\n\n\
-Switch fence.database off in all workers first. Users who have moved lose the protection."
-    )]
+    #[command(after_help = "Example:\n  handover fence remove invoice-reminders --yes\n\n\
+Switch fence.database off in all workers first. Users who have moved lose the protection.")]
     Remove {
         /// The migration
         migration: String,

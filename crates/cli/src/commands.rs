@@ -64,6 +64,7 @@ fn servers(command: &Command) -> &'static [Server] {
     match command {
         Command::Init(args) if args.no_check => &[Destination, Identity],
         Command::Init(_) => &[LegacyPrimary, Destination, Identity],
+        Command::Rollback(args) if args.carry_back => &[LegacyPrimary, Destination],
         Command::Fence(FenceCommand::Install { .. }) => &[LegacyPrimary, LegacyReplica, Destination],
         Command::Fence(_) => &[LegacyPrimary, Destination],
         Command::Plan(PlanCommand::Check { offline: false, .. }) => &[LegacyPrimary, Destination],

@@ -107,6 +107,17 @@ pub enum Error {
         /// How long it was waited for.
         waited_ms: u128,
     },
+    /// The plan cannot carry an entity back.
+    #[error("entity {entity} has no reverse load: its changes cannot be carried back")]
+    OneWay {
+        /// Which entity.
+        entity: String,
+    },
+    /// What a reverse load wrote to legacy is not what the destination holds.
+    #[error(
+        "what the reverse load wrote to legacy, read back before the commit, is not what the destination holds"
+    )]
+    NotCarried,
     /// A test ordered this failure.
     #[error(transparent)]
     Injected(#[from] handover_fault::Injected),
@@ -149,6 +160,8 @@ impl Error {
             | Self::Remains { .. }
             | Self::NotOurs
             | Self::Unequal
+            | Self::OneWay { .. }
+            | Self::NotCarried
             | Self::Crowded { .. }
             | Self::Swallowed(_) => Disposition::Data,
         }
@@ -178,7 +191,8 @@ impl Error {
             Self::Occupied { .. } => "occupied",
             Self::Remains { .. } => "remains",
             Self::NotOurs => "not_ours",
-            Self::Unequal => "mismatch",
+            Self::Unequal | Self::NotCarried => "mismatch",
+            Self::OneWay { .. } => "one_way",
             Self::Outrun => "outrun",
             Self::Injected(_) => "injected",
             Self::Crowded { .. } => "crowded",

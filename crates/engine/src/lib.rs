@@ -6,6 +6,7 @@
 
 mod bound;
 mod bundle;
+mod carry;
 mod compare;
 mod context;
 mod error;
@@ -21,6 +22,7 @@ mod stages;
 mod takeback;
 
 pub use bound::{Bound, Plans};
+pub use carry::{grants as carry_back_grants, install as install_carry_back};
 pub use context::{Engine, Options};
 pub use error::Error;
 pub use fence::{Fence, Mended};

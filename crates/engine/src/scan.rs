@@ -2,6 +2,7 @@
 //!
 //! A session whose stream was left before its end is busy, and so is not given back to its pool.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use handover_canonical::copy::Tuple;
@@ -24,6 +25,8 @@ pub(crate) enum Access {
     Reads,
     /// It ends up holding the lock on an attempt: a client that stopped must not keep it for long.
     Writes,
+    /// It carries changes back to legacy, and holds the lock on the user's marker there.
+    Carries,
 }
 
 /// Sets `:users` for the rest of the transaction, by a bound parameter, since COPY takes none; and how long a
@@ -44,10 +47,13 @@ pub(crate) async fn set_users(
         set_config($4, $5, true)";
     let patience = bundle.patience.as_millis().clamp(1, i32::MAX as u128).to_string();
     let silence = (access == Access::Reads).then_some(&patience);
-    // The destination's fence lets the attempt's own writes through. No other transaction writes there by us.
-    let carried =
-        (access == Access::Writes).then(|| handover_fence::Side::Destination.fence(bundle.bound.plan.name()));
-    let carried = carried.unwrap_or_default();
+    // The fences let the attempt's own writes through.
+    let name = bundle.bound.plan.name();
+    let carried = match access {
+        Access::Reads => Cow::Borrowed(""),
+        Access::Writes => handover_fence::Side::Destination.fence(name),
+        Access::Carries => handover_fence::Side::Legacy.fence(name),
+    };
     let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
         (&bundle.literal, Type::TEXT),
         (&patience, Type::TEXT),
@@ -89,7 +95,7 @@ pub(crate) async fn source(engine: &Engine, bundle: &Bundle<'_>, past: &Position
         if !engine.is_fenced_in(&transaction, migration, bundle.attempts).await? {
             return Err(Error::FenceUnseen { waited_ms: 0 });
         }
-        let hashes = hash_source(&transaction, bundle).await?;
+        let hashes = extract(&transaction, bundle, Access::Reads).await?;
         ended(transaction, hashes).await
     }
     .await;
@@ -99,8 +105,13 @@ pub(crate) async fn source(engine: &Engine, bundle: &Bundle<'_>, past: &Position
     hashes
 }
 
-async fn hash_source(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -> Result<Hashes, Error> {
-    set_users(transaction, bundle, Access::Reads).await?;
+/// Hashes the source's rows of a bundle as the given transaction sees them.
+pub(crate) async fn extract(
+    transaction: &Transaction<'_>,
+    bundle: &Bundle<'_>,
+    access: Access,
+) -> Result<Hashes, Error> {
+    set_users(transaction, bundle, access).await?;
     let mut hashes = Hashes::new(bundle);
     for (nth, entity) in bundle.bound.plan.entities().iter().enumerate() {
         let fields = 1 + entity.layout.columns().len();

@@ -20,6 +20,7 @@ pub use rollback::Rollback;
 pub use verify::Verify;
 
 pub(crate) use complete::flip;
+pub(crate) use copy::Writer;
 pub(crate) use pause::born_on_new;
 pub(crate) use rollback::{back_home, delete};
 

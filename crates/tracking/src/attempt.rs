@@ -236,7 +236,7 @@ impl Tracking {
               WHERE o.state_at <= clock_timestamp() - $1 * interval '1 millisecond' ORDER BY o.state_at LIMIT $2"
         );
         let rows = self.pool.get().await?.query(&sql, &[&(age_ms as f64), &limit]).await?;
-        rows.iter().map(|row| Ok((row.get(17), OpenAttempt::from_row(row)?))).collect()
+        rows.iter().map(|row| Ok((row.get(18), OpenAttempt::from_row(row)?))).collect()
     }
 
     /// Attempts that have stood half taken back for at least `age_ms`, oldest first. However many others stand
@@ -248,7 +248,7 @@ impl Tracking {
               ORDER BY o.state_at LIMIT $2"
         );
         let rows = self.pool.get().await?.query(&sql, &[&(age_ms as f64), &limit]).await?;
-        rows.iter().map(|row| Ok((row.get(17), OpenAttempt::from_row(row)?))).collect()
+        rows.iter().map(|row| Ok((row.get(18), OpenAttempt::from_row(row)?))).collect()
     }
 
     /// Admitted attempts that were admitted at least `age_ms` ago: those whose pause has lasted too long.
@@ -258,7 +258,7 @@ impl Tracking {
               WHERE o.admitted_at <= clock_timestamp() - $1 * interval '1 millisecond' ORDER BY o.admitted_at LIMIT $2"
         );
         let rows = self.pool.get().await?.query(&sql, &[&(age_ms as f64), &limit]).await?;
-        rows.iter().map(|row| Ok((row.get(17), OpenAttempt::from_row(row)?))).collect()
+        rows.iter().map(|row| Ok((row.get(18), OpenAttempt::from_row(row)?))).collect()
     }
 }
 

@@ -82,12 +82,13 @@ async fn draw_requests(
     let insert = match kind {
         Kind::Move => format!(
             "SELECT m.migration_id, m.user_key, m.cohort_id, 'move'::handover.kind, m.version + 1, m.version + 1,
-                    g.plan_id, {KEY_BLOCK}, NULL::bytea, NULL::int8, NULL::timestamptz
+                    g.plan_id, {KEY_BLOCK}, NULL::bytea, NULL::int8, NULL::timestamptz, false
                FROM taken JOIN handover.member m USING (migration_id, user_key)
                JOIN handover.migration g ON g.id = m.migration_id"
         ),
         Kind::Rollback => "SELECT m.migration_id, m.user_key, m.cohort_id, 'rollback'::handover.kind, m.version + 1,
-                    m.version + 1, a.plan_id, a.key_block, a.digest, a.row_count, a.copied_at
+                    m.version + 1, a.plan_id, a.key_block, a.digest, a.row_count, a.copied_at,
+                    taken.carry_back
                FROM taken JOIN handover.member m USING (migration_id, user_key)
                CROSS JOIN LATERAL (SELECT * FROM handover.attempt a WHERE a.migration_id = m.migration_id
                    AND a.user_key = m.user_key AND a.outcome = 'completed' ORDER BY a.attempt DESC LIMIT 1) a"
@@ -97,9 +98,9 @@ async fn draw_requests(
         "WITH taken AS (DELETE FROM handover.request WHERE (migration_id, user_key) IN
             (SELECT migration_id, user_key FROM handover.request
               WHERE kind = $1::text::handover.kind AND cohort_id = $2 ORDER BY id LIMIT $3)
-            RETURNING migration_id, user_key),
+            RETURNING migration_id, user_key, carry_back),
          opened AS (INSERT INTO handover.open_attempt (migration_id, user_key, cohort_id, kind, version, attempt, plan_id,
-                        key_block, digest, row_count, copied_at) {insert} RETURNING migration_id, user_key, version),
+                        key_block, digest, row_count, copied_at, carry_back) {insert} RETURNING migration_id, user_key, version),
          turn AS (UPDATE handover.cohort SET drawn_at = clock_timestamp() WHERE id = $2 AND EXISTS (SELECT FROM taken)),
          count AS (INSERT INTO handover.counter
              SELECT $2, CASE $1 WHEN 'move' THEN 'queued' ELSE 'completed' END::handover.member_state, -count(*)

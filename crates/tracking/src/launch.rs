@@ -91,8 +91,26 @@ impl Tracking {
         cohort: &CohortInfo,
         users: Option<&[String]>,
     ) -> Result<i64, Error> {
-        let sql = "WITH asked AS (INSERT INTO handover.request (kind, migration_id, user_key, cohort_id)
-                SELECT 'rollback', m.migration_id, m.user_key, m.cohort_id FROM handover.member m
+        self.ask_back(cohort, users, false).await
+    }
+
+    /// The same, and lets the rollback carry what has changed on the new system back to legacy.
+    pub async fn request_carry_back(
+        &self,
+        cohort: &CohortInfo,
+        users: Option<&[String]>,
+    ) -> Result<i64, Error> {
+        self.ask_back(cohort, users, true).await
+    }
+
+    async fn ask_back(
+        &self,
+        cohort: &CohortInfo,
+        users: Option<&[String]>,
+        carry_back: bool,
+    ) -> Result<i64, Error> {
+        let sql = "WITH asked AS (INSERT INTO handover.request (kind, migration_id, user_key, cohort_id, carry_back)
+                SELECT 'rollback', m.migration_id, m.user_key, m.cohort_id, $3 FROM handover.member m
                  WHERE m.cohort_id = $1 AND m.state = 'completed' AND ($2::text[] IS NULL OR m.user_key = ANY($2))
                    AND NOT EXISTS (SELECT FROM handover.open_attempt o
                                     WHERE o.migration_id = m.migration_id AND o.user_key = m.user_key)
@@ -100,7 +118,7 @@ impl Tracking {
              count AS (INSERT INTO handover.counter
                 SELECT $1, 'rollback_requested', count(*) FROM asked HAVING count(*) > 0)
             SELECT count(*) FROM asked";
-        self.ask(sql, cohort, &[&cohort.id, &users]).await
+        self.ask(sql, cohort, &[&cohort.id, &users, &carry_back]).await
     }
 
     /// Runs a statement that asks for users to be drawn; it returns how many. Under the cohort's lock, which a

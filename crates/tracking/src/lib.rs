@@ -35,7 +35,10 @@ pub use user::{AttemptRecord, OpenRecord, Secret, UserRecord, Whereabouts};
 use handover_postgres::{Connection, Pool, Step};
 
 /// The numbered files of the schema `handover`.
-const SCHEMA: &[Step] = &[("0001_tracking", include_str!("schema/0001_tracking.sql"))];
+const SCHEMA: &[Step] = &[
+    ("0001_tracking", include_str!("schema/0001_tracking.sql")),
+    ("0002_carry_back", include_str!("schema/0002_carry_back.sql")),
+];
 
 /// The tracking tables, reached through a pool on the destination.
 #[derive(Clone, Debug)]

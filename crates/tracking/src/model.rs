@@ -142,6 +142,8 @@ pub struct OpenAttempt {
     pub reason: Option<serde_json::Value>,
     /// Milliseconds since it was admitted, by the destination's clock; none while queued.
     pub admitted_ms: Option<i64>,
+    /// Whether a rollback may carry changes back to legacy.
+    pub carry_back: bool,
 }
 
 impl fmt::Debug for OpenAttempt {
@@ -155,7 +157,7 @@ impl fmt::Debug for OpenAttempt {
 pub(crate) const OPEN_COLUMNS: &str = "o.migration_id, o.user_key, o.cohort_id, o.kind::text, o.version, o.attempt, \
      o.state::text, o.plan_id, o.key_block, o.fence_lsn::text, o.fence_system, o.digest, o.observed, \
      o.copied_at IS NOT NULL, o.removed_at IS NOT NULL, o.reason, \
-     (extract(epoch FROM clock_timestamp() - o.admitted_at) * 1000)::int8";
+     (extract(epoch FROM clock_timestamp() - o.admitted_at) * 1000)::int8, o.carry_back";
 
 impl OpenAttempt {
     pub(crate) fn from_row(row: &tokio_postgres::Row) -> Result<Self, Error> {
@@ -177,6 +179,7 @@ impl OpenAttempt {
             removed: row.get(14),
             reason: row.get(15),
             admitted_ms: row.get(16),
+            carry_back: row.get(17),
         })
     }
 

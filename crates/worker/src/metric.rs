@@ -52,6 +52,7 @@ const MIRROR_FAILURES: &str = "handover_identity_mirror_failures_total";
 
 const FENCE_GIVEN_UP: &str = "handover_fence_given_up_total";
 const FENCE_MENDED: &str = "handover_fence_mended_total";
+const CARRIED_BACK: &str = "handover_carried_back_total";
 const DRAIN_SECONDS: &str = "handover_drain_seconds";
 const DRAIN_GATES: &str = "handover_drain_gates_total";
 const LOOK_UPS: &str = "handover_identity_look_ups_total";
@@ -105,6 +106,7 @@ pub(crate) const ALL: &[Described] = &[
         "attempts that were given up since transactions in flight did not end in time",
     ),
     (FENCE_MENDED, Type::Counter, "what", "fences that the reconciler put back, settled or lifted"),
+    (CARRIED_BACK, Type::Counter, "", "users whose changes were carried back to legacy"),
     (DRAIN_SECONDS, Type::Histogram, "", "time that a drain took"),
     (DRAIN_GATES, Type::Counter, "outcome", "gates that drains waited for, by how each wait ended"),
     (LOOK_UPS, Type::Counter, "source", "users looked up at Identity's service, by what answered"),

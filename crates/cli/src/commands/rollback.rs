@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use handover_plan::Plan;
+use handover_settings::Server;
 use handover_tracking::{CohortInfo, Tracking};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -11,7 +13,7 @@ use crate::args::RollbackArgs;
 use crate::commands::demo::bars::style;
 use crate::confirm::confirm;
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::exit::{Exit, stop};
 use crate::named::{self, LeftOut};
 use crate::users::{count, nobody};
 
@@ -66,9 +68,16 @@ pub(crate) async fn run(context: &Context, args: &RollbackArgs) -> Result<Exit> 
     let completed = before.users.completed - before.rollback_requested;
     let many = fit.as_ref().map_or(completed, |fit| fit.len() as i64);
     if many > 0 {
-        let what = format!("take {} of {} back to legacy", count(many as usize, "user"), cohort.name);
+        let carrying = if args.carry_back { ", and write what they have changed to legacy" } else { "" };
+        let users = count(many as usize, "user");
+        let what = format!("take {users} of {} back to legacy{carrying}", cohort.name);
         confirm(context.yes, &what).await?;
-        done.many = tracking.request_rollback(&cohort, fit.as_deref()).await?;
+        done.many = if args.carry_back {
+            prepare_to_carry(context, &tracking, &cohort).await?;
+            tracking.request_carry_back(&cohort, fit.as_deref()).await?
+        } else {
+            tracking.request_rollback(&cohort, fit.as_deref()).await?
+        };
     }
     if args.watch && done.many > 0 {
         done.end = Some(watch(context, &tracking, &cohort, &done, fit.as_deref()).await?);
@@ -79,6 +88,32 @@ pub(crate) async fn run(context: &Context, args: &RollbackArgs) -> Result<Exit> 
         _ if !done.left_out.is_empty() => Exit::NotFound,
         _ => Exit::Done,
     })
+}
+
+/// Makes sure that changes can be carried back: the plan has a reverse load for every entity, and the legacy primary the
+/// table of markers.
+async fn prepare_to_carry(context: &Context, tracking: &Tracking, cohort: &CohortInfo) -> Result<()> {
+    let stored = tracking.current_plan(&cohort.migration).await?;
+    let plan = Plan::from_files(stored.files)?;
+    let one_way: Vec<&str> =
+        plan.entities().iter().filter(|e| e.reverse.is_none()).map(|e| e.name.as_str()).collect();
+    if !one_way.is_empty() {
+        let text = format!(
+            "nothing was done: the plan of {} has no `reverse` for {}",
+            cohort.migration,
+            one_way.join(", ")
+        );
+        return Err(stop(Exit::Refused, text));
+    }
+    let mut primary = context.database(Server::LegacyPrimary)?.connect().await?;
+    let made = handover_engine::install_carry_back(&mut primary).await?;
+    if !made.is_empty() {
+        let grants = handover_engine::carry_back_grants("ROLE").join("; ");
+        context.output.note(&format!(
+            "made handover_carry.marker on the legacy primary; if the workers' role is another: {grants}"
+        ));
+    }
+    Ok(())
 }
 
 /// Waits until no rollback of the cohort waits or is under way.

@@ -199,7 +199,7 @@ async fn load_entity(
     };
     let fields = 1 + entity.layout.columns().len();
     let mut rows = Rows::of(source, &entity.extract, fields, &entity.name, Side::Source).await?;
-    let mut writer = Writer::new(target, copy).await?;
+    let mut writer = Writer::new(target, copy, "destination").await?;
     let (mut hashing, mut scratch) = (hashes.entity(bundle, nth), Scratch::default());
     while let Some(tuple) = rows.next().await? {
         let user = owner(bundle, &entity.name, &tuple)?;
@@ -240,20 +240,22 @@ async fn nth_row(source: &Transaction<'_>, entity: &Entity, line: u64) -> Result
     Ok(rows.next().await?.map(|tuple| row_key(entity, &tuple)))
 }
 
-/// A binary COPY into the destination.
-struct Writer {
+/// A binary COPY into a table.
+pub(crate) struct Writer {
     sink: std::pin::Pin<Box<CopyInSink<Bytes>>>,
     buffer: BytesMut,
     rows: u64,
     bytes: u64,
+    side: &'static str,
 }
 
 impl Writer {
-    async fn new(target: &Transaction<'_>, copy: &str) -> Result<Self, Error> {
+    /// Begins it; its rows are counted as that side's, which is also the name of the server.
+    pub(crate) async fn new(target: &Transaction<'_>, copy: &str, side: &'static str) -> Result<Self, Error> {
         let sink = Box::pin(target.copy_in(copy).await?);
         let mut buffer = BytesMut::with_capacity(CHUNK + CHUNK / 8);
         buffer.extend_from_slice(&HEADER);
-        Ok(Self { sink, buffer, rows: 0, bytes: 0 })
+        Ok(Self { sink, buffer, rows: 0, bytes: 0, side })
     }
 
     fn put(
@@ -281,6 +283,14 @@ impl Writer {
         }
     }
 
+    /// Puts a row of so many fields as it stands on the wire, and sends what has gathered; false as for `flush`.
+    pub(crate) async fn pass(&mut self, fields: i16, row: &[u8]) -> Result<bool, Error> {
+        self.rows += 1;
+        self.buffer.extend_from_slice(&fields.to_be_bytes());
+        self.buffer.extend_from_slice(row);
+        if self.buffer.len() < CHUNK { Ok(true) } else { self.flush().await }
+    }
+
     /// Sends what has been put; false when the server has ended the COPY, whose reason `finish` then gives.
     async fn flush(&mut self) -> Result<bool, Error> {
         self.bytes += self.buffer.len() as u64;
@@ -293,13 +303,14 @@ impl Writer {
         }
     }
 
-    async fn finish(mut self) -> Result<(), Error> {
+    /// Ends it, and proves that every row was taken.
+    pub(crate) async fn finish(mut self) -> Result<(), Error> {
         self.buffer.extend_from_slice(&TRAILER);
         self.flush().await?;
         let finished = self.sink.as_mut().finish().await;
-        let loaded = finished.map_err(|error| handover_postgres::Error::from(error).of("destination"))?;
-        metrics::counter!("handover_rows_total", "side" => "destination").increment(self.rows);
-        metrics::counter!("handover_bytes_total", "side" => "destination").increment(self.bytes);
+        let loaded = finished.map_err(|error| handover_postgres::Error::from(error).of(self.side))?;
+        metrics::counter!("handover_rows_total", "side" => self.side).increment(self.rows);
+        metrics::counter!("handover_bytes_total", "side" => self.side).increment(self.bytes);
         if loaded == self.rows {
             return Ok(());
         }

@@ -1,6 +1,10 @@
-//! Rollback: pauses, and behind a fresh fence proves that neither side has changed since `completed`; then
-//! removes at the destination, in the transaction that hashed it, and lets the user back onto legacy.
+//! Rollback: pauses, and behind a fresh fence proves that neither side has changed since `completed`, or carries what
+//! has changed back where that was ordered; then removes at the destination, in the transaction that hashed it, and lets
+//! the user back onto legacy.
 
+use std::collections::HashMap;
+
+use handover_canonical::Digest;
 use handover_fence::Side;
 use handover_identity::Mirrored;
 use handover_identity::{BeginRollback, Release};
@@ -8,9 +12,11 @@ use handover_tracking::{Admission, Claim, Closing, Ended, Kind, OpenAttempt, Tra
 use serde_json::Value;
 use tokio_postgres::{IsolationLevel, Transaction};
 
-use super::{Outcomes, by_migration, by_plan, splitting, verify};
+use super::{Outcomes, by_migration, by_plan, retry, splitting, verify};
 use crate::bound::Bound;
 use crate::bundle::Bundle;
+use crate::carry::{self, Carried, Left};
+use crate::error::Disposition;
 use crate::fence::Way;
 use crate::position::Position;
 use crate::scan::Access;
@@ -48,15 +54,17 @@ async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     let gone: Vec<Claim> = removed.iter().map(OpenAttempt::claim).collect();
     outcomes.set_all(back_home(engine, &migration, id, &gone).await?, &Outcome::Finished);
     let paused = begin(engine, &migration, id, standing, &mut outcomes).await?;
-    let paused = fence(engine, &migration, id, paused, &mut outcomes).await?;
+    let mut paused = fence(engine, &migration, id, paused, &mut outcomes).await?;
     if !paused.is_empty() {
+        let left = carry::claim(engine, &migration, &paused).await?;
+        paused.retain(|attempt| left.contains_key(&attempt.claim()));
         let position = position::take(&engine.primary).await?;
         let claims: Vec<Claim> = paused.iter().map(OpenAttempt::claim).collect();
         let fenced = engine.tracking.fenced(id, &claims, &position.lsn, &position.server).await?;
         let mut standing = paused;
         standing.retain(|attempt| fenced.contains(&attempt.claim()));
         for (bound, attempts) in by_plan(engine, "rollback", &migration, standing, &mut outcomes).await {
-            let work = |bundle| take_out(engine, &bound, bundle, &position);
+            let work = |bundle| take_out(engine, &bound, bundle, &position, &left);
             splitting(engine, "rollback", &bound, attempts, &mut outcomes, work).await;
         }
     }
@@ -118,46 +126,92 @@ async fn fence(
     Ok(paused)
 }
 
-/// Takes those of the users back to legacy whom neither side has changed; refuses the others.
+/// An attempt whose user may go back: legacy's rows are those that were moved, or that a reverse load left there.
+struct Going {
+    attempt: OpenAttempt,
+    /// What legacy holds.
+    source: Digest,
+    /// Whether that is what a reverse load left.
+    carried: bool,
+}
+
+/// Takes those of the users back to legacy whom neither side has changed, and those whose changes may be carried back;
+/// refuses the others.
 async fn take_out(
     engine: &Engine,
     bound: &Bound,
     attempts: Vec<OpenAttempt>,
     position: &Position,
+    left: &HashMap<Claim, Left>,
 ) -> Result<Vec<(Claim, Outcome)>, Error> {
     let migration = bound.plan.name();
     let source = scan::source(engine, &engine.bundle(bound, &attempts)?, position).await?;
-    let numbered = attempts.into_iter().enumerate();
-    let (same, legacy_changed): (Vec<_>, Vec<_>) = numbered.partition(|(nth, attempt)| {
-        attempt.digest.as_deref() == Some(source.digest(bound, *nth).as_bytes().as_slice())
-    });
-    let (removed, changed) = remove(engine, bound, &attempts_of(same)).await?;
+    let (mut going, mut legacy_changed) = (Vec::new(), Vec::new());
+    for (nth, attempt) in attempts.into_iter().enumerate() {
+        let digest = source.digest(bound, nth);
+        let bytes = Some(digest.as_bytes().as_slice());
+        let carried = left.get(&attempt.claim()).is_some_and(|left| left.as_deref() == bytes);
+        if carried || attempt.digest.as_deref() == bytes {
+            going.push(Going { attempt, source: digest, carried });
+        } else {
+            legacy_changed.push(attempt);
+        }
+    }
+    let (removed, changed) = remove(engine, bound, going).await?;
     let home = back_home(engine, migration, bound.migration_id, &removed).await?;
     let mut outcomes: Vec<(Claim, Outcome)> =
         home.into_iter().map(|claim| (claim, Outcome::Finished)).collect();
-    for attempt in attempts_of(legacy_changed) {
-        let text = "legacy's rows are no longer those that were moved";
-        outcomes.push((attempt.claim(), refused(engine, bound, &attempt, "legacy_changed", text).await));
+    for attempt in legacy_changed {
+        outcomes.push((attempt.claim(), refused(engine, bound, &attempt, LEGACY_CHANGED).await));
     }
-    for attempt in changed {
-        let text = "the new system's rows have changed since the user moved";
-        outcomes.push((attempt.claim(), refused(engine, bound, &attempt, "changed", text).await));
+    for going in changed {
+        let claim = going.attempt.claim();
+        if going.attempt.carry_back {
+            outcomes.push((claim, Box::pin(carry_back(engine, bound, going)).await));
+        } else {
+            outcomes.push((claim, refused(engine, bound, &going.attempt, CHANGED).await));
+        }
     }
     Ok(outcomes)
 }
 
-fn attempts_of(numbered: Vec<(usize, OpenAttempt)>) -> Vec<OpenAttempt> {
-    numbered.into_iter().map(|(_, attempt)| attempt).collect()
+/// Carries one user's changes back, and then removes what was carried. One user's trouble stays that user's.
+async fn carry_back(engine: &Engine, bound: &Bound, going: Going) -> Outcome {
+    let attempt = going.attempt.clone();
+    match carried_back(engine, bound, going).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.disposition() == Disposition::Retry => retry(&error),
+        Err(error) => {
+            let reason = reason::of_error("rollback", &error);
+            engine.end_failed(bound.plan.name(), &attempt, reason).await
+        }
+    }
 }
 
-/// Removes, in one transaction that hashes first, the rows of those whose rows are what their attempts wrote;
-/// returns their claims, and the attempts of the others.
+async fn carried_back(engine: &Engine, bound: &Bound, going: Going) -> Result<Outcome, Error> {
+    let digest = match carry::carry(engine, bound, &going.attempt, &going.source).await? {
+        Carried::Loaded(digest) => digest,
+        Carried::LegacyChanged => return Ok(refused(engine, bound, &going.attempt, LEGACY_CHANGED).await),
+    };
+    let damaged = |_| handover_tracking::Error::Damaged("a carried digest's length".to_owned());
+    let source = Digest::from_bytes(digest.try_into().map_err(damaged)?);
+    let claim = going.attempt.claim();
+    let (removed, changed) = remove(engine, bound, vec![Going { source, carried: true, ..going }]).await?;
+    if let Some(going) = changed.first() {
+        return Ok(refused(engine, bound, &going.attempt, CHANGED).await);
+    }
+    let home = back_home(engine, bound.plan.name(), bound.migration_id, &removed).await?;
+    Ok(if home.contains(&claim) { Outcome::Finished } else { Outcome::Stale })
+}
+
+/// Removes, in one transaction that hashes first, the rows of those whose rows are what legacy holds; returns their
+/// claims, and the others.
 async fn remove(
     engine: &Engine,
     bound: &Bound,
-    attempts: &[OpenAttempt],
-) -> Result<(Vec<Claim>, Vec<OpenAttempt>), Error> {
-    if attempts.is_empty() {
+    going: Vec<Going>,
+) -> Result<(Vec<Claim>, Vec<Going>), Error> {
+    if going.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
     let mut session = engine.destination.get().await?;
@@ -165,7 +219,7 @@ async fn remove(
         // Repeatable read: a row that somebody changes between the hash and the removal makes the removal fail.
         let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
         let transaction = builder.start().await?;
-        let (same, changed) = compare_all(engine, &transaction, bound, attempts).await?;
+        let (same, changed) = compare_all(engine, &transaction, bound, going).await?;
         let claims: Vec<Claim> = same.iter().map(OpenAttempt::claim).collect();
         if !same.is_empty() {
             delete(&transaction, &engine.bundle(bound, &same)?).await?;
@@ -189,17 +243,23 @@ async fn compare_all(
     engine: &Engine,
     transaction: &Transaction<'_>,
     bound: &Bound,
-    attempts: &[OpenAttempt],
-) -> Result<(Vec<OpenAttempt>, Vec<OpenAttempt>), Error> {
-    let bundle = engine.bundle(bound, attempts)?;
+    going: Vec<Going>,
+) -> Result<(Vec<OpenAttempt>, Vec<Going>), Error> {
+    let attempts: Vec<OpenAttempt> = going.iter().map(|going| going.attempt.clone()).collect();
+    let bundle = engine.bundle(bound, &attempts)?;
     scan::set_users(transaction, &bundle, Access::Writes).await?;
     let written = scan::read_back(transaction, &bundle).await?;
-    let numbered = attempts.iter().cloned().enumerate();
-    let (same, changed): (Vec<_>, Vec<_>) = numbered.partition(|(nth, attempt)| {
-        let digest = written.digest(bound, *nth);
-        attempt.digest.as_deref() == Some(digest.as_bytes().as_slice()) && written.spoilt(*nth).is_none()
-    });
-    Ok((attempts_of(same), attempts_of(changed)))
+    let (mut same, mut changed) = (Vec::new(), Vec::new());
+    for (nth, going) in going.into_iter().enumerate() {
+        // What a row's derived columns are does not matter to legacy, which has none.
+        let is_spoilt = !going.carried && written.spoilt(nth).is_some();
+        if written.digest(bound, nth) == going.source && !is_spoilt {
+            same.push(going.attempt);
+        } else {
+            changed.push(going);
+        }
+    }
+    Ok((same, changed))
 }
 
 /// Deletes the bundle's rows, children first, and proves that none is left.
@@ -216,7 +276,13 @@ pub(crate) async fn delete(transaction: &Transaction<'_>, bundle: &Bundle<'_>) -
     Ok(())
 }
 
-async fn refused(engine: &Engine, bound: &Bound, attempt: &OpenAttempt, kind: &str, text: &str) -> Outcome {
+/// A kind of refusal, with its text.
+type Refusal = (&'static str, &'static str);
+const CHANGED: Refusal = ("changed", "the new system's rows have changed since the user moved");
+const LEGACY_CHANGED: Refusal = ("legacy_changed", "legacy's rows are no longer those that were moved");
+
+async fn refused(engine: &Engine, bound: &Bound, attempt: &OpenAttempt, refusal: Refusal) -> Outcome {
+    let (kind, text) = refusal;
     let reason: Value = match verify::differences(engine, bound, attempt).await {
         Ok(report) => reason::of_report("rollback", kind, &format!("{text}: {}", report.summary()), &report),
         Err(error) => reason::of_text("rollback", kind, &format!("{text} (no report: {error})")),

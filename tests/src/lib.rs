@@ -12,7 +12,7 @@ mod until;
 mod world;
 
 pub use environment::Ran;
-pub use fleet::Fleet;
+pub use fleet::{Fleet, PROGRAMS};
 pub use program::program;
 pub use until::{PATIENCE, until};
 pub use world::{Setup, World, plan_dir};

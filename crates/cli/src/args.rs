@@ -63,9 +63,16 @@ pub(crate) enum Command {
     /// Create or update the schemas in the destination and in Identity's database, and register the plans
     #[command(
         after_help = "Example:\n  handover init\n\nRepeating it is harmless. A plan that has changed on disk is \
-checked and registered anew; attempts in progress keep the plan they began with."
+checked and registered anew; attempts in progress keep the plan they began with.\n\nWith --print-roles nothing is \
+done but to print, as SQL, the roles that handover needs:\n  handover init --print-roles > roles.sql"
     )]
     Init(InitArgs),
+    /// Examine settings, servers, roles and gates, and tell what is unsafe and how to mend it
+    #[command(
+        after_help = "Examples:\n  handover doctor\n  handover doctor --json | jq 'select(.level != \"ok\")'\n\nIt \
+changes nothing. Exits with 3 where there are errors; warnings are none."
+    )]
+    Doctor,
     /// Check and show plans
     #[command(subcommand, after_help = "Example:\n  handover plan check")]
     Plan(PlanCommand),
@@ -146,6 +153,12 @@ pub(crate) struct InitArgs {
     /// Register the plans without checking them against the databases
     #[arg(long)]
     pub(crate) no_check: bool,
+    /// Print the SQL that makes the roles which handover needs, and do nothing
+    #[arg(long, conflicts_with = "no_check")]
+    pub(crate) print_roles: bool,
+    /// The role's name in that SQL
+    #[arg(long, requires = "print_roles", default_value = "handover", value_name = "NAME")]
+    pub(crate) role: String,
 }
 
 #[derive(ClapArgs, Debug)]

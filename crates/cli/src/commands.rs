@@ -5,6 +5,7 @@ mod cohort;
 mod control;
 mod dead;
 pub(crate) mod demo;
+mod doctor;
 mod fence;
 mod identity;
 mod init;
@@ -39,6 +40,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
 async fn dispatch(context: &Context, command: Command) -> Result<Exit> {
     match command {
         Command::Init(args) => init::run(context, &args).await,
+        Command::Doctor => doctor::run(context).await,
         Command::Plan(command) => plan::run(context, command).await,
         Command::Cohort(command) => cohort::run(context, command).await,
         Command::Launch(args) => launch::run(context, &args).await,
@@ -62,7 +64,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit> {
 fn servers(command: &Command) -> &'static [Server] {
     use Server::{Destination, Identity, LegacyPrimary, LegacyReplica, Redis};
     match command {
-        Command::Init(args) if args.no_check => &[Destination, Identity],
+        Command::Doctor => &Server::ALL,
+        Command::Init(args) if args.no_check && !args.print_roles => &[Destination, Identity],
         Command::Init(_) => &[LegacyPrimary, Destination, Identity],
         Command::Rollback(args) if args.carry_back => &[LegacyPrimary, Destination],
         Command::Fence(FenceCommand::Install { .. }) => &[LegacyPrimary, LegacyReplica, Destination],

@@ -104,6 +104,24 @@ impl Context {
         }
     }
 
+    /// The hosts, or the folders of sockets, that a server's address names.
+    pub(crate) fn hosts(&self, server: Server) -> Vec<String> {
+        let Ok(url) = self.settings.url(server) else { return Vec::new() };
+        let url = url.expose_secret();
+        if server == Server::Redis {
+            let place = self.place(server).unwrap_or_default();
+            let is_socket = url.starts_with("unix") || url.starts_with("redis+unix");
+            let host = place.split('/').next().unwrap_or_default();
+            return vec![if is_socket { "/".to_owned() } else { host.rsplit_once(':').map_or(host, |(host, _)| host).to_owned() }];
+        }
+        let Ok(config) = url.parse::<tokio_postgres::Config>() else { return Vec::new() };
+        let name = |host: &tokio_postgres::config::Host| match host {
+            tokio_postgres::config::Host::Tcp(name) => name.clone(),
+            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+        };
+        config.get_hosts().iter().map(name).collect()
+    }
+
     /// Host, port and database of a server, without user and password.
     fn place(&self, server: Server) -> Option<String> {
         let url = self.settings.url(server).ok()?.expose_secret();

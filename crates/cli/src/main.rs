@@ -10,6 +10,7 @@ mod exit;
 mod interrupt;
 mod named;
 mod output;
+mod roles;
 mod users;
 
 use std::process::ExitCode;

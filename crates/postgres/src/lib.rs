@@ -14,4 +14,4 @@ pub use connection::{Connection, Database, Timeouts};
 pub use error::Error;
 pub use ident::{QualifiedName, quote_ident, quote_literal};
 pub use pool::{Pool, PooledConnection};
-pub use schema::{Step, migrate};
+pub use schema::{Step, migrate, pending};

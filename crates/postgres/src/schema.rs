@@ -53,3 +53,18 @@ pub async fn migrate(
     transaction.commit().await?;
     Ok(applied)
 }
+
+/// The names of those steps that `schema` lacks; all of them where there is no such schema. Reads only.
+pub async fn pending(
+    connection: &Connection,
+    schema: &str,
+    steps: &[Step],
+) -> Result<Vec<&'static str>, Error> {
+    let table = format!("{}.schema_migration", quote_ident(schema));
+    let exists: bool =
+        connection.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?.get(0);
+    let names = format!("SELECT name FROM {table}");
+    let rows = if exists { connection.query(&names, &[]).await? } else { Vec::new() };
+    let known: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+    Ok(steps.iter().map(|(name, _)| *name).filter(|name| !known.contains(name)).collect())
+}

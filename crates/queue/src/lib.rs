@@ -40,6 +40,7 @@ mod lease;
 mod link;
 mod queues;
 mod scripts;
+mod server;
 mod target;
 mod workers;
 
@@ -53,5 +54,6 @@ pub use inspect::{Depth, Snapshot};
 pub use keys::{Key, Keyspace, Kind};
 pub use lease::Recovered;
 pub use queues::Queues;
+pub use server::ServerFacts;
 pub use target::{DEFAULT_DEAD_CAP, DEFAULT_PREFIX, DEFAULT_RESPONSE_TIMEOUT, RedisTarget};
 pub use workers::{Worker, WorkerId};

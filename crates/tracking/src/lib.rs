@@ -62,3 +62,8 @@ impl Tracking {
 pub async fn install(connection: &mut Connection) -> Result<Vec<String>, Error> {
     Ok(handover_postgres::migrate(connection, "handover", SCHEMA).await?)
 }
+
+/// The steps that the schema `handover` still lacks; none where [`install`] has nothing to do.
+pub async fn pending(connection: &Connection) -> Result<Vec<&'static str>, Error> {
+    Ok(handover_postgres::pending(connection, "handover", SCHEMA).await?)
+}

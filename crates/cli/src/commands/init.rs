@@ -12,6 +12,7 @@ use super::plan::{check, folders, load, print_findings};
 use crate::args::InitArgs;
 use crate::context::Context;
 use crate::exit::{Exit, stop};
+use crate::roles;
 
 /// What became of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +41,9 @@ struct Report {
 pub(crate) async fn run(context: &Context, args: &InitArgs) -> Result<Exit> {
     let folders = folders(&context.settings.plans.dir)?;
     let plans = folders.into_iter().map(|folder| Ok((load(&folder)?, folder))).collect::<Result<Vec<_>>>()?;
+    if args.print_roles {
+        return print_roles(context, args, plans.into_iter().map(|(plan, _)| plan).collect()).await;
+    }
     let schema_steps = schemas(context).await?;
     if !args.no_check {
         check_all(context, &plans).await?;
@@ -89,6 +93,27 @@ async fn register(tracking: &Tracking, plan: &Plan) -> Result<Registration> {
         tracking.register(plan.name(), &hash, plan.files()).await?;
     }
     Ok(Registration { migration: plan.name().to_owned(), hash: hex::encode(hash), registered })
+}
+
+/// One block for each server, since each is run on another.
+async fn print_roles(context: &Context, args: &InitArgs, plans: Vec<Plan>) -> Result<Exit> {
+    let servers = [
+        (Server::LegacyPrimary, "legacy primary (its replica follows)"),
+        (Server::Destination, "destination"),
+        (Server::Identity, "Identity's database"),
+    ];
+    for (server, name) in servers {
+        let session = context.database(server)?.connect().await?;
+        let database: String = session.query_one("SELECT current_database()", &[]).await?.get(0);
+        let needs = roles::needs(&session, server, &plans).await?;
+        let mut lines = vec![format!("-- On the {name}, by a role that may grant. Then set a password: \\password {}", args.role)];
+        lines.push(roles::create(&args.role));
+        lines.extend(roles::grants(&needs, &database, &args.role));
+        let text = lines.join("\n");
+        let value = serde_json::json!({ "server": server.field(), "database": database, "sql": text });
+        context.output.result(&value, || format!("{text}\n"))?;
+    }
+    Ok(Exit::Done)
 }
 
 fn text(report: &Report) -> String {

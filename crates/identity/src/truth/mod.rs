@@ -59,6 +59,12 @@ impl Truth {
         Ok(handover_postgres::migrate(&mut connection, "identity", STEPS).await?)
     }
 
+    /// The steps that the schema still lacks; none where [`Truth::migrate`] has nothing to do.
+    pub async fn pending(&self) -> Result<Vec<&'static str>, Error> {
+        let connection = self.pool.get().await?;
+        Ok(handover_postgres::pending(&connection, "identity", STEPS).await?)
+    }
+
     /// Pauses users for an attempt: `legacy` → `migrating`. Users without a row get one.
     ///
     /// A version begins once: after it has ended, only a higher one can begin.

@@ -44,7 +44,10 @@ async fn a_missing_fleet_is_warned_of_and_nothing_but_the_sandbox_s_haste_is_an_
     for server in ["legacy primary", "destination", "identity"] {
         assert!(has(&idle, "durability", server, "error"), "{server}: {idle:?}");
     }
-    assert!(has(&idle, "workers", "redis", "warning") && has(&idle, "mirror", "redis", "warning"), "{idle:?}");
+    assert!(
+        has(&idle, "workers", "redis", "warning") && has(&idle, "mirror", "redis", "warning"),
+        "{idle:?}"
+    );
     assert!(has(&idle, "role", "destination", "warning"), "the sandbox's role is a superuser: {idle:?}");
     let fleet = Fleet::of_all(&world)?;
     fleet
@@ -93,7 +96,8 @@ async fn a_server_that_is_gone_hides_nothing_of_the_others() -> Result<()> {
     assert_eq!(output.status.code(), Some(3), "{text}");
     let finding = |server: &str, check: &str| -> Result<Value> {
         let mut all = text.lines().map(serde_json::from_str::<Value>);
-        all.find_map(|value| value.ok().filter(|v| v["server"] == server && v["check"] == check)).context("a finding")
+        all.find_map(|value| value.ok().filter(|v| v["server"] == server && v["check"] == check))
+            .context("a finding")
     };
     assert_eq!(finding("identity", "connection")?["level"], "error");
     assert_eq!(finding("destination", "schema")?["level"], "ok");

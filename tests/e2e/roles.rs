@@ -33,8 +33,11 @@ impl Unprivileged {
 
     /// Runs what `init --print-roles` prints, each block on its server.
     async fn make_role(&self) -> Result<()> {
-        let printed =
-            self.world.handover(&["--json", "init", "--print-roles", "--role", &self.role]).await?.exited(0)?;
+        let printed = self
+            .world
+            .handover(&["--json", "init", "--print-roles", "--role", &self.role])
+            .await?
+            .exited(0)?;
         for line in printed.out.lines() {
             let block: Value = serde_json::from_str(line)?;
             let server = match block["server"].as_str() {
@@ -100,7 +103,9 @@ async fn users_move_and_go_back_under_the_printed_roles_alone() -> Result<()> {
     unprivileged.done(&["cohort", "add", "c", "1", "2", "3", "4", "5"]).await?;
     unprivileged.done(&["launch", "c"]).await?;
     let world = &unprivileged.world;
-    fleet.until("all are completed", || async { Ok(world.state(REMINDERS, "5").await? == "completed") }).await?;
+    fleet
+        .until("all are completed", || async { Ok(world.state(REMINDERS, "5").await? == "completed") })
+        .await?;
     unprivileged.done(&["rollback", "c", "2", "--yes", "--watch"]).await?;
     assert_eq!(world.state(REMINDERS, "2").await?, "rolled_back");
     assert_eq!(world.moved_reminders("2").await?, 0);

@@ -112,7 +112,11 @@ impl Context {
             let place = self.place(server).unwrap_or_default();
             let is_socket = url.starts_with("unix") || url.starts_with("redis+unix");
             let host = place.split('/').next().unwrap_or_default();
-            return vec![if is_socket { "/".to_owned() } else { host.rsplit_once(':').map_or(host, |(host, _)| host).to_owned() }];
+            return vec![if is_socket {
+                "/".to_owned()
+            } else {
+                host.rsplit_once(':').map_or(host, |(host, _)| host).to_owned()
+            }];
         }
         let Ok(config) = url.parse::<tokio_postgres::Config>() else { return Vec::new() };
         let name = |host: &tokio_postgres::config::Host| match host {

@@ -142,7 +142,9 @@ mod tests {
             "GRANT SELECT, DELETE ON \"Odd\".a TO \"Me\";",
             "GRANT USAGE ON SEQUENCE \"Odd\".s TO \"Me\";",
         ];
-        let found = grants(&needs, "shop", "Me").into_iter().map(|line| line.replace("\"shop\"", "shop").replace("\"a\"", "a").replace("\"s\"", "s"));
+        let found = grants(&needs, "shop", "Me")
+            .into_iter()
+            .map(|line| line.replace("\"shop\"", "shop").replace("\"a\"", "a").replace("\"s\"", "s"));
         assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 }

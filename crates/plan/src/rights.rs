@@ -90,8 +90,8 @@ fn named(sql: &str, rights: &mut Rights) {
     let tokens: Vec<Token<'_>> = tokens.into_iter().filter(|token| token.kind != Kind::Blank).collect();
     let mut inserted: Option<QualifiedName> = None;
     for at in 0..tokens.len() {
-        if updates_on_conflict(&tokens[at..]) {
-            inserted.iter().for_each(|table| grant(rights, table.clone(), Privilege::Update));
+        if let (true, Some(table)) = (updates_on_conflict(&tokens[at..]), &inserted) {
+            grant(rights, table.clone(), Privilege::Update);
         }
         let Some(table) = pair(&tokens, at) else { continue };
         grant(rights, table.clone(), Privilege::Select);

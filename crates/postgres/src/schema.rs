@@ -61,8 +61,7 @@ pub async fn pending(
     steps: &[Step],
 ) -> Result<Vec<&'static str>, Error> {
     let table = format!("{}.schema_migration", quote_ident(schema));
-    let exists: bool =
-        connection.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?.get(0);
+    let exists: bool = connection.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?.get(0);
     let names = format!("SELECT name FROM {table}");
     let rows = if exists { connection.query(&names, &[]).await? } else { Vec::new() };
     let known: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();

@@ -122,11 +122,7 @@ fn clock_difference(before: SystemTime, theirs: Duration, after: SystemTime) -> 
     let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (before, after) = (since(before), since(after));
     // Anything between the two looks counts as no difference.
-    if theirs < before {
-        before - theirs
-    } else {
-        theirs.saturating_sub(after)
-    }
+    if theirs < before { before - theirs } else { theirs.saturating_sub(after) }
 }
 
 fn examine_clock(
@@ -137,12 +133,20 @@ fn examine_clock(
 ) {
     let allowed = patient.context.settings.identity.max_clock_skew;
     let difference = clock_difference(before, theirs, after);
-    let found =
-        format!("its clock is {} ms from this machine's, {} ms allowed", difference.as_millis(), allowed.as_millis());
+    let found = format!(
+        "its clock is {} ms from this machine's, {} ms allowed",
+        difference.as_millis(),
+        allowed.as_millis()
+    );
     if difference <= allowed {
         findings.ok("clock", server, found);
     } else {
-        findings.error("clock", server, found, "synchronise the clocks (chrony, NTP), or raise identity.max_clock_skew");
+        findings.error(
+            "clock",
+            server,
+            found,
+            "synchronise the clocks (chrony, NTP), or raise identity.max_clock_skew",
+        );
     }
 }
 

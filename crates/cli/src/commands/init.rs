@@ -98,15 +98,18 @@ async fn register(tracking: &Tracking, plan: &Plan) -> Result<Registration> {
 /// One block for each server, since each is run on another.
 async fn print_roles(context: &Context, args: &InitArgs, plans: Vec<Plan>) -> Result<Exit> {
     let servers = [
-        (Server::LegacyPrimary, "legacy primary (its replica follows)"),
-        (Server::Destination, "destination"),
+        (Server::LegacyPrimary, "the legacy primary (its replica follows)"),
+        (Server::Destination, "the destination"),
         (Server::Identity, "Identity's database"),
     ];
     for (server, name) in servers {
         let session = context.database(server)?.connect().await?;
         let database: String = session.query_one("SELECT current_database()", &[]).await?.get(0);
         let needs = roles::needs(&session, server, &plans).await?;
-        let mut lines = vec![format!("-- On the {name}, by a role that may grant. Then set a password: \\password {}", args.role)];
+        let mut lines = vec![format!(
+            "-- On {name}, by a role that may grant. Then set a password: \\password {}",
+            args.role
+        )];
         lines.push(roles::create(&args.role));
         lines.extend(roles::grants(&needs, &database, &args.role));
         let text = lines.join("\n");

@@ -85,7 +85,14 @@ impl Findings {
         }
     }
 
-    fn add(&mut self, check: &'static str, server: Server, level: Level, found: String, remedy: Option<String>) {
+    fn add(
+        &mut self,
+        check: &'static str,
+        server: Server,
+        level: Level,
+        found: String,
+        remedy: Option<String>,
+    ) {
         self.0.push(Finding { check, server: name(server), level, found, remedy });
     }
 }

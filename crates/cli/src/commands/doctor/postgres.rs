@@ -123,7 +123,8 @@ fn encryption(is_encrypted: bool, context: &Context, server: Server, findings: &
     if hosts.iter().all(|host| is_local(host)) {
         findings.ok("encryption", server, "is on this machine");
     } else if !is_encrypted {
-        let remedy = "set postgres.ca_file (and ssl on the server): the certificate is then demanded and verified";
+        let remedy =
+            "set postgres.ca_file (and ssl on the server): the certificate is then demanded and verified";
         findings.warning("encryption", server, "users' rows cross the network in clear text", remedy);
     } else {
         let bad = "is encrypted, but its certificate is verified against the system's authorities only if sslmode says so";

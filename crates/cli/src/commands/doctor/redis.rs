@@ -24,7 +24,12 @@ pub(super) async fn examine(patient: &Patient<'_>, findings: &mut Findings) -> R
     findings.ok("connection", SERVER, "answers");
     let before = SystemTime::now();
     let facts = queues.server().await?;
-    examine_clock(patient, SERVER, (before, Duration::from_millis(facts.now_ms), SystemTime::now()), findings);
+    examine_clock(
+        patient,
+        SERVER,
+        (before, Duration::from_millis(facts.now_ms), SystemTime::now()),
+        findings,
+    );
     kind(&facts, &patient.context.settings.redis.prefix, findings);
     eviction(&facts, findings);
     memory(&facts, findings);
@@ -79,7 +84,11 @@ fn memory(facts: &ServerFacts, findings: &mut Findings) {
         format!("{} MiB in use", mib(facts.used_memory)),
         (
             Level::Warning,
-            format!("{} of {} MiB in use: writes are refused when it is full", mib(facts.used_memory), mib(facts.maxmemory)),
+            format!(
+                "{} of {} MiB in use: writes are refused when it is full",
+                mib(facts.used_memory),
+                mib(facts.maxmemory)
+            ),
             "raise maxmemory; a million users' states take some 104 MB (docs/redis.md)",
         ),
     );
@@ -109,22 +118,27 @@ fn idle(facts: &ServerFacts, findings: &mut Findings) {
         ("idle connections", SERVER),
         seconds == 0,
         "idle connections are kept",
-        (Level::Warning, format!("connections are closed after {seconds} s without a command"), "CONFIG SET timeout 0"),
+        (
+            Level::Warning,
+            format!("connections are closed after {seconds} s without a command"),
+            "CONFIG SET timeout 0",
+        ),
     );
 }
 
 fn encryption(patient: &Patient<'_>, findings: &mut Findings) {
-    let encrypted = patient
-        .context
-        .settings
-        .url(SERVER)
-        .is_ok_and(|url| !url.expose_secret().starts_with("redis://"));
+    let encrypted =
+        patient.context.settings.url(SERVER).is_ok_and(|url| !url.expose_secret().starts_with("redis://"));
     let local = patient.context.hosts(SERVER).iter().all(|host| is_local(host));
     findings.holds(
         ("encryption", SERVER),
         encrypted || local,
         if local { "is on this machine" } else { "is encrypted" },
-        (Level::Warning, "users' keys and states cross the network in clear text", "begin redis.url with rediss://"),
+        (
+            Level::Warning,
+            "users' keys and states cross the network in clear text",
+            "begin redis.url with rediss://",
+        ),
     );
 }
 
@@ -138,7 +152,7 @@ async fn workers(queues: &Queues, findings: &mut Findings) -> Result<()> {
     findings.holds(
         ("workers", SERVER),
         absent.is_empty(),
-        format!("{} live, at least one of each stage", crate::users::count(workers.len(), "process")),
+        format!("{} live, at least one of each stage", crate::users::count(workers.len(), "worker")),
         (
             Level::Warning,
             format!("no process of {} lives", absent.join(", ")),

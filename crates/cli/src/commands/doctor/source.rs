@@ -70,10 +70,8 @@ async fn conflicts(replica: &Connection, longest: Duration, findings: &mut Findi
 }
 
 async fn replay(replica: &Connection, findings: &mut Findings) -> Result<()> {
-    let paused: bool = replica
-        .query_one("SELECT pg_is_in_recovery() AND pg_is_wal_replay_paused()", &[])
-        .await?
-        .get(0);
+    let paused: bool =
+        replica.query_one("SELECT pg_is_in_recovery() AND pg_is_wal_replay_paused()", &[]).await?.get(0);
     findings.holds(
         ("replay", REPLICA),
         !paused,

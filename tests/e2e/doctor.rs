@@ -103,3 +103,28 @@ async fn a_server_that_is_gone_hides_nothing_of_the_others() -> Result<()> {
     assert_eq!(finding("destination", "schema")?["level"], "ok");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_is_absent_half_installed_or_unused_is_found() -> Result<()> {
+    let world = World::new(Setup::default()).await?;
+    let fence = async |used: &str| -> Result<Vec<String>> {
+        let mut command = world.command("handover")?;
+        command.env("HANDOVER_FENCE__DATABASE", used).args(["--json", "doctor"]);
+        let text = String::from_utf8(command.output().await?.stdout)?;
+        let findings = text.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
+        let of_legacy = |f: &&Value| f["check"] == "fence" && f["server"] == "legacy primary";
+        let about = |f: &&Value| f["found"].as_str().is_some_and(|found| found.contains("invoice-reminders"));
+        let level = |f: &Value| f["level"].as_str().unwrap_or_default().to_owned();
+        Ok(findings.iter().filter(of_legacy).filter(about).map(level).collect())
+    };
+    assert_eq!((fence("false").await?, fence("true").await?), (vec!["ok".into()], vec!["error".into()]));
+    world.handover(&["fence", "install", "invoice-reminders"]).await?.exited(0)?;
+    assert_eq!((fence("false").await?, fence("true").await?), (vec!["warning".into()], vec!["ok".into()]));
+    let trigger =
+        "SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = 'shop.invoice_reminder'::regclass
+                      AND NOT tgisinternal LIMIT 1";
+    let name: String = world.client(Server::Legacy).await?.query_one(trigger, &[]).await?.get(0);
+    world.sql(Server::Legacy, &format!("DROP TRIGGER {name} ON shop.invoice_reminder")).await?;
+    assert_eq!((fence("false").await?, fence("true").await?), (vec!["warning".into()], vec!["error".into()]));
+    Ok(())
+}

@@ -69,8 +69,9 @@ fn servers(command: &Command) -> &'static [Server] {
         Command::Init(_) => &[LegacyPrimary, Destination, Identity],
         Command::Rollback(args) if args.carry_back => &[LegacyPrimary, Destination],
         Command::Fence(FenceCommand::Install { .. }) => &[LegacyPrimary, LegacyReplica, Destination],
-        Command::Fence(_) => &[LegacyPrimary, Destination],
-        Command::Plan(PlanCommand::Check { offline: false, .. }) => &[LegacyPrimary, Destination],
+        Command::Fence(_) | Command::Plan(PlanCommand::Check { offline: false, .. }) => {
+            &[LegacyPrimary, Destination]
+        }
         Command::Plan(_) | Command::Completions { .. } | Command::Demo(_) => &[],
         Command::Cohort(CohortCommand::Add { .. }) | Command::User(_) => &[Destination, Identity],
         Command::Queues | Command::Dead(DeadCommand::List { .. } | DeadCommand::Drop { .. }) => &[Redis],

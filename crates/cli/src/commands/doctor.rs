@@ -1,5 +1,6 @@
 //! `doctor`: what is unsafe in this installation, and how to mend it. It reads, and changes nothing.
 
+mod fence;
 mod finding;
 mod gates;
 mod postgres;
@@ -55,6 +56,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit> {
     schemas::examine(&patient, &mut findings).await?;
     rights::examine(&patient, &mut findings).await?;
     gates::examine(&patient, &mut findings).await?;
+    fence::examine(&patient, &mut findings).await?;
     redis::examine(&patient, &mut findings).await?;
     report(context, &findings)
 }
@@ -72,7 +74,7 @@ async fn connect(context: &Context, findings: &mut Findings) -> BTreeMap<&'stati
                 sessions.insert(server.field(), session);
             }
             Err(error) => {
-                findings.error("connection", server, format!("{error:#}"), "start it, or mend its address")
+                findings.error("connection", server, format!("{error:#}"), "start it, or mend its address");
             }
         }
     }
@@ -122,7 +124,7 @@ fn clock_difference(before: SystemTime, theirs: Duration, after: SystemTime) -> 
     let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (before, after) = (since(before), since(after));
     // Anything between the two looks counts as no difference.
-    if theirs < before { before - theirs } else { theirs.saturating_sub(after) }
+    if theirs < before { before.saturating_sub(theirs) } else { theirs.saturating_sub(after) }
 }
 
 fn examine_clock(

@@ -10,6 +10,7 @@ mod fence_command;
 mod fence_database;
 mod fence_fleet;
 mod guard;
+mod late_writers;
 mod ledger;
 mod processes;
 mod roles;

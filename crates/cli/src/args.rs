@@ -129,6 +129,13 @@ handover rollback pilot --all --yes --watch\n  handover rollback pilot 42 --carr
     /// Ask Identity, enter sign-ups, rebuild or verify the mirror
     #[command(subcommand, after_help = "Example:\n  handover identity get 42")]
     Identity(IdentityCommand),
+    /// Look for writes that escaped to legacy after users had moved
+    #[command(
+        after_help = "Examples:\n  handover audit pilot\n  handover audit pilot --sample 500 --json\n\n\
+It hashes the legacy rows of completed users once more; they must be as they were when each moved. Exits with 3 where they \
+are not, with the rows named. To be run some time after a cohort has moved, and again."
+    )]
+    Audit(AuditArgs),
     /// Print the SQL by which users' digests can be recomputed in psql, without handover
     #[command(
         after_help = "Example:\n  handover audit-sql invoice-reminders 42 --side source | psql \"$REPLICA_URL\"\n\n\
@@ -398,6 +405,18 @@ Exits with 3 where they differ and nothing was repaired. A missing field is harm
         #[arg(long)]
         repair: bool,
     },
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct AuditArgs {
+    /// The cohort's name
+    pub(crate) cohort: String,
+    /// Audit so many users, drawn at random, in place of all
+    #[arg(long, value_name = "USERS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sample: Option<u32>,
+    /// Print the values of fields that differ. They may be personal
+    #[arg(long)]
+    pub(crate) values: bool,
 }
 
 #[derive(ClapArgs, Debug)]

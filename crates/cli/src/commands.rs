@@ -1,5 +1,6 @@
 //! One file a command or family of commands.
 
+mod audit;
 mod audit_sql;
 mod cohort;
 mod control;
@@ -55,6 +56,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit> {
         Command::Dead(command) => dead::run(context, command).await,
         Command::Fence(command) => fence::run(context, command).await,
         Command::Identity(command) => identity::run(context, command).await,
+        Command::Audit(args) => audit::run(context, &args).await,
         Command::AuditSql(args) => audit_sql::run(context, &args).await,
         Command::Completions { .. } | Command::Demo(_) => Ok(Exit::Done),
     }
@@ -68,7 +70,9 @@ fn servers(command: &Command) -> &'static [Server] {
         Command::Init(args) if args.no_check && !args.print_roles => &[Destination, Identity],
         Command::Init(_) => &[LegacyPrimary, Destination, Identity],
         Command::Rollback(args) if args.carry_back => &[LegacyPrimary, Destination],
-        Command::Fence(FenceCommand::Install { .. }) => &[LegacyPrimary, LegacyReplica, Destination],
+        Command::Audit(_) | Command::Fence(FenceCommand::Install { .. }) => {
+            &[LegacyPrimary, LegacyReplica, Destination]
+        }
         Command::Fence(_) | Command::Plan(PlanCommand::Check { offline: false, .. }) => {
             &[LegacyPrimary, Destination]
         }

@@ -44,11 +44,11 @@ pub(crate) struct Report {
 /// One row that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Difference {
-    entity: String,
-    key: String,
-    kind: &'static str,
+    pub(crate) entity: String,
+    pub(crate) key: String,
+    pub(crate) kind: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    fields: Vec<String>,
+    pub(crate) fields: Vec<String>,
 }
 
 /// A row reduced to one hash a column: enough to tell which column differs, in memory that does not depend on

@@ -4,6 +4,7 @@
 //! or after a newer one. The engine knows no Redis: where jobs come from and where they go next is the
 //! worker runtime's.
 
+mod audit;
 mod bound;
 mod bundle;
 mod carry;
@@ -21,6 +22,7 @@ mod scan;
 mod stages;
 mod takeback;
 
+pub use audit::{Alarm, Auditor, Escape, Escaped, Values};
 pub use bound::{Bound, Plans};
 pub use carry::{grants as carry_back_grants, install as install_carry_back};
 pub use context::{Engine, Options};

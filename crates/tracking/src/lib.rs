@@ -6,6 +6,7 @@
 mod attempt;
 mod close;
 mod cohort;
+mod completed;
 mod control;
 mod counter;
 mod draw;
@@ -22,6 +23,7 @@ mod user;
 pub use attempt::Copied;
 pub use close::{Closing, Ended};
 pub use cohort::{AddReport, Adding, Clash, ClashKind, CohortInfo, Removed};
+pub use completed::Completed;
 pub use draw::Drawn;
 pub use error::Error;
 pub use launch::{Cancelled, Launched, RetryOf};

@@ -2,7 +2,7 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY . .
-# The workspace's default members are the command line and everything in workers/.
+# The workspace's default members are the command line, everything in workers/, and the example's application.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked && \
@@ -15,7 +15,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         target/release/handover-rollback \
         target/release/handover-reconcile \
         target/release/handover-identity \
-        target/release/handover-gate
+        target/release/handover-gate \
+        target/release/handover-invoicing
 
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008

@@ -89,6 +89,18 @@ const RULES: &[Rule] = &[
         reach: Reach::Whole,
         why: "a gate lives in an application, and knows Identity only",
     },
+    Rule {
+        package: "handover-invoicing",
+        never: &[
+            "handover-plan",
+            "handover-tracking",
+            "handover-engine",
+            "handover-queue",
+            "handover-worker",
+        ],
+        reach: Reach::Whole,
+        why: "the example's application knows a gate, and not how users are moved",
+    },
 ];
 
 /// The crates that may carry the throw-away servers: the tool that offers `demo`, the ledger, and the tests.

@@ -80,7 +80,8 @@ pub(crate) async fn run(args: DemoArgs, output: Output) -> Result<Exit> {
     let application = Application::start(&sandbox).await?;
     let users = data::user_keys(&sandbox.legacy_url()).await?;
     let cohort = add_users(&users, &tracking).await?;
-    let (busy, quiet) = users.split_at(users.len() - untouched(users.len()));
+    let untouched = if args.no_traffic { users.len() } else { untouched(users.len()) };
+    let (busy, quiet) = users.split_at(users.len() - untouched);
     let began = tokio::time::Instant::now();
     let mut load = (!args.no_traffic).then(|| application.load(busy.to_vec(), args.seed, args.traffic));
     if let Some(load) = &load {

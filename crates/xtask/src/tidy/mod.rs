@@ -43,7 +43,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A text file of the project, by its path from the root.
+/// A file of the project, by its path from the root; empty where it is no text.
 pub(crate) struct File {
     path: String,
     text: String,
@@ -80,7 +80,7 @@ fn of_file(file: &File) -> Vec<Finding> {
     found
 }
 
-/// All text files that git has or would add.
+/// All files that git has or would add.
 fn read_all(root: &Path) -> Result<Vec<File>> {
     let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
     let names = String::from_utf8(cargo::output(Command::new("git").arg("-C").arg(root).args(list))?)?;
@@ -92,9 +92,8 @@ fn read_all(root: &Path) -> Result<Vec<File>> {
             continue;
         }
         let bytes = std::fs::read(&path).with_context(|| format!("failed to read {name}"))?;
-        if let Ok(text) = String::from_utf8(bytes) {
-            files.push(File { path: name.to_owned(), text });
-        }
+        // What is no text, such as a picture, is there to be linked to, and has no lines to be looked at.
+        files.push(File { path: name.to_owned(), text: String::from_utf8(bytes).unwrap_or_default() });
     }
     Ok(files)
 }

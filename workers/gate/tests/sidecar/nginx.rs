@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::client::{get, request, send};
+use crate::client::{Answer, get, request, send};
 use crate::programs::{Process, program};
 use crate::stage::{HOLD, LEASE, REQUEST, Sidecar, Stage, TOKEN, until, waited_out};
 
@@ -86,7 +87,7 @@ impl Nginx {
         started
     }
 
-    pub(crate) async fn get(&self, target: &str) -> crate::client::Answer {
+    pub(crate) async fn get(&self, target: &str) -> Answer {
         get(self.port, target, &[]).await
     }
 }
@@ -128,6 +129,9 @@ async fn a_users_request_goes_on_with_the_side_and_a_clients_own_header_never_do
     let body = "x".repeat(200_000);
     let post = send(nginx.port, request("POST", "/users/1/", &[], &body).as_bytes()).await.json();
     assert_eq!((post["method"].as_str(), post["body"].as_u64()), (Some("POST"), Some(200_000)));
+    let chunked = "POST /users/1/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   5\r\nhello\r\n0\r\n\r\n";
+    assert_eq!(send(nginx.port, chunked.as_bytes()).await.json()["body"], 5);
     // The application's own refusals are its own.
     for status in [403, 500] {
         let own = nginx.get(&format!("/users/1/?status={status}")).await;
@@ -220,4 +224,23 @@ async fn without_a_sidecar_nobody_is_served_and_a_new_one_takes_over_after_the_o
     let _next = stage.sidecar("nginx", &["--user-path", "/users/{user}/", "--bind", &address]).await;
     until(async || nginx.get("/users/1/").await.status == 200).await;
     assert_eq!(nginx.get("/users/1/").await.json()["side"], "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upload_is_asked_for_once_it_is_there_and_goes_where_its_user_is_then() {
+    let stage = Stage::new().await;
+    let sidecar = sidecar(&stage).await;
+    let nginx = Nginx::before(python(stage.folder.path()).await, &sidecar, stage.folder.path()).await;
+    assert_eq!(nginx.get("/users/1/").await.json()["side"], "legacy");
+    let whole = request("POST", "/users/1/", &[], "0123456789");
+    let (first, rest) = whole.split_at(whole.len() - 5);
+    let mut stream = TcpStream::connect(("127.0.0.1", nginx.port)).await.expect("it listens");
+    stream.write_all(first.as_bytes()).await.expect("it reads");
+    // Moved while the upload is under way: nothing counts, and nothing was decided.
+    stage.moved("1").await;
+    stream.write_all(rest.as_bytes()).await.expect("it reads");
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.expect("it answers");
+    let answer = Answer::read(&bytes).json();
+    assert_eq!((answer["side"].as_str(), answer["body"].as_u64()), (Some("new"), Some(10)));
 }

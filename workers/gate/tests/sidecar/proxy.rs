@@ -272,3 +272,17 @@ async fn a_permit_that_was_handed_on_is_served_during_the_pause_by_the_side_of_t
     assert_eq!(forged.status, 503);
     drop(application);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_not_there_in_time_is_not_acknowledged() {
+    let path = Path::new(&[]).await;
+    let whole = request("POST", "/users/1/", &[], "0123456789");
+    let began = Instant::now();
+    let mut stream = path.sent(&whole[..whole.len() - 5]).await;
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    let answer = Answer::read(&bytes);
+    assert!(matches!(answer.status, 503 | 504), "{answer:?}");
+    assert_eq!(answer.problem(), "outcome-unknown");
+    assert!(began.elapsed() < REQUEST * 5, "{:?}", began.elapsed());
+}

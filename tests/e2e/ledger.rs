@@ -35,6 +35,7 @@ fn balances(fence: &str, line: &Value, said: &str) {
     assert!(number("digest_mismatches") == 0.0 && number("digests_compared") >= 60.0, "{line}");
     // Each of 60 users is moved in both migrations.
     assert!(number("handovers") >= 120.0 && number("rollbacks") > 0.0, "{line}");
+    assert!(number("carried_back") > 0.0, "{line}");
     assert!(number("acknowledged") > 200.0 && number("requests_during_pause") > 0.0, "{line}");
     assert!(number("sent") > 10.0 && number("killed") > 0.0 && number("joined_or_left") > 0.0, "{line}");
 }

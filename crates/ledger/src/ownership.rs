@@ -169,6 +169,16 @@ impl Ownership {
         self.tenures(user, migration).iter().filter(arrived).count()
     }
 
+    /// The times that users spent on the new system until they went back: user, from, until.
+    pub fn stays(&self, migration: &str) -> Vec<(i64, i64, i64)> {
+        let ended = |tenure: &Tenure| tenure.side == Side::New && tenure.until != i64::MAX;
+        let of = |user: &i64| {
+            let stays = self.tenures(*user, migration).into_iter().filter(ended);
+            stays.map(|tenure| (*user, tenure.from, tenure.until)).collect::<Vec<_>>()
+        };
+        self.users.keys().flat_map(of).collect()
+    }
+
     /// The users who are paused in the end.
     pub fn still_paused(&self) -> Vec<i64> {
         let paused = |changes: &Vec<Change>| changes.last().is_some_and(|change| change.paused);
@@ -217,6 +227,7 @@ mod tests {
         let owners = Ownership::new(changes);
         assert_eq!((owners.moves(M, Side::New), owners.moves(M, Side::Legacy)), (1, 1));
         assert_eq!((owners.home(1, M), owners.home(2, M)), (Side::Legacy, Side::New));
+        assert_eq!(owners.stays(M), [(1, 199_000, 400_000 + SLACK_US)]);
         assert!(owners.went_back_after(1, M, 250_000) && !owners.went_back_after(1, M, 450_000));
     }
 

@@ -29,7 +29,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -123,6 +123,8 @@ pub struct Verdict {
     pub handovers: usize,
     /// How often it went back.
     pub rollbacks: usize,
+    /// Of those, the ones that carried back what the new system had acknowledged.
+    pub carried_back: usize,
     /// Requests sent while their user was paused.
     pub requests_during_pause: usize,
     /// Mails sent more than once.
@@ -182,6 +184,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         refused: told(Outcome::Refused).count(),
         handovers: moves(Side::New),
         rollbacks: moves(Side::Legacy),
+        carried_back: carried_back(evidence),
         requests_during_pause: held.requests,
         sent_twice: count(Wrong::SentTwice),
         unsent: count(Wrong::Unsent),
@@ -194,6 +197,25 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         held_after_kill_p99_ms: percentile(&held.silent, 0.99) / 1_000.0,
         faults,
     }
+}
+
+/// How often a user went back who had written on the new system since coming there.
+fn carried_back(evidence: &Evidence<'_>) -> usize {
+    let mut written: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
+    for record in evidence.history.iter().filter(|record| record.kind.writes()) {
+        if let (Some(Side::New), Some(migration)) = (record.served_by, record.kind.migration())
+            && record.outcome == Outcome::Acknowledged
+        {
+            written.entry((record.user, migration)).or_default().push(record.answered);
+        }
+    }
+    let wrote = |migration, (user, from, until): &(i64, i64, i64)| {
+        let times = written.get(&(*user, migration)).map_or(&[][..], Vec::as_slice);
+        times.iter().any(|at| (*from..*until).contains(at))
+    };
+    let of =
+        |migration| evidence.ownership.stays(migration).iter().filter(|stay| wrote(migration, stay)).count();
+    of(REMINDERS) + of(SETTINGS)
 }
 
 /// Requests that met a pause; how long those took that were served, in microseconds, sorted.
@@ -244,6 +266,7 @@ impl Verdict {
             refused: self.refused + other.refused,
             handovers: self.handovers + other.handovers,
             rollbacks: self.rollbacks + other.rollbacks,
+            carried_back: self.carried_back + other.carried_back,
             requests_during_pause: self.requests_during_pause + other.requests_during_pause,
             sent_twice: self.sent_twice + other.sent_twice,
             unsent: self.unsent + other.unsent,

@@ -198,7 +198,8 @@ fn a_write_that_was_carried_back_may_stand_on_both_sides() {
     run.changes.push(change(22, &[SETTINGS, REMINDERS], false));
     run.after.legacy.reminders[1] = reminder(71, 1, &[2, 4]);
     assert!(run.verdict().balances());
-    assert_eq!((run.verdict().handovers, run.verdict().rollbacks), (3, 1));
+    let verdict = run.verdict();
+    assert_eq!((verdict.handovers, verdict.rollbacks, verdict.carried_back), (3, 1, 1));
 }
 
 #[test]

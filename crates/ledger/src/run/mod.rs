@@ -132,7 +132,7 @@ pub(crate) fn say(text: &str) {
 pub async fn run(config: &Config, fence: Fence) -> Result<Outcome> {
     let folder = Folder::create(&config.folder, fence)?;
     say(&format!("{fence:?} fence: starting servers and processes; evidence in {}", folder.path().display()));
-    let world = World::start(config, fence).await?;
+    let world = Box::pin(World::start(config, fence)).await?;
     let mut fleet = Fleet::new(&world.sandbox, &folder.path().join("logs"), fence)?;
     fleet.start(&world.sandbox, "handover-identity")?;
     fleet.service_answers().await?;

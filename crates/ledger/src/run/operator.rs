@@ -20,6 +20,8 @@ const COHORT: usize = 10;
 const MOST_COHORTS: usize = 60;
 /// Users taken back at once at most.
 const AT_ONCE: usize = 12;
+/// Cohorts of which somebody is taken back at once.
+const COHORTS_AT_ONCE: usize = 3;
 /// Time between two orders to take somebody back.
 const BACK_EVERY: Duration = Duration::from_millis(1_500);
 /// For how long after an order its users get more of the requests.
@@ -91,8 +93,10 @@ impl Operator {
         if after >= self.back_at && !self.launched.is_empty() {
             self.back_at = after + BACK_EVERY;
             if after < self.lasts.mul_f64(TAKING_BACK) {
-                let users = self.take_back().await?;
-                self.ordered.push((after + IN_FAVOUR, users));
+                for _ in 0..COHORTS_AT_ONCE {
+                    let users = self.take_back().await?;
+                    self.ordered.push((after + IN_FAVOUR, users));
+                }
             }
             self.launch_again(RetryOf::RolledBack).await?;
             self.launch_again(RetryOf::Failed).await?;
@@ -106,8 +110,8 @@ impl Operator {
         self.ordered.iter().flat_map(|(_, users)| users.iter().copied()).collect()
     }
 
-    /// Takes some users of a cohort back: mostly such as do not write all the time, since who has written since the
-    /// move is refused.
+    /// Takes some users of a cohort back. Of two orders one lets the changes be carried back, and is for anybody; the
+    /// other is mostly for such as do not write all the time, since whoever has written since the move is refused.
     async fn take_back(&mut self) -> Result<Vec<i64>> {
         let cohort = self.launched[self.rng.usize(..self.launched.len())].clone();
         let sql =
@@ -115,12 +119,15 @@ impl Operator {
         let rows = self.tracking.pool().get().await?.query(sql, &[&cohort.id]).await?;
         let mut users: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let (seed, rng) = (self.seed, &mut self.rng);
+        let carry = rng.bool();
         users.retain(|user| {
             let busy = user.parse().is_ok_and(|user| Temper::of(user, seed) == Temper::Busy);
-            rng.u8(..8) < if busy { 1 } else { 4 }
+            rng.u8(..8) < if busy && !carry { 1 } else { 4 }
         });
         users.truncate(AT_ONCE);
-        if !users.is_empty() {
+        if carry && !users.is_empty() {
+            self.tracking.request_carry_back(&cohort, Some(&users)).await?;
+        } else if !users.is_empty() {
             self.tracking.request_rollback(&cohort, Some(&users)).await?;
         }
         Ok(users.iter().filter_map(|user| user.parse().ok()).collect())

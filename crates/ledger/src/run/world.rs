@@ -38,6 +38,7 @@ pub(super) struct World {
 impl World {
     /// Starts the servers and fills them.
     pub(super) async fn start(config: &Config, fence: Fence) -> Result<Self> {
+        only_private_servers()?;
         let commits = (Server::Identity, "track_commit_timestamp".to_owned(), "on".to_owned());
         let options = Options { settings: vec![commits], ..Options::default() };
         let sandbox = Sandbox::start(options).await.context("the servers did not start")?;
@@ -68,7 +69,16 @@ impl World {
     }
 }
 
-/// Handover's tables, its plans, the fence, and our own trigger.
+/// The ledger writes into the servers' first databases, and removes nothing: such of somebody else are not for it.
+fn only_private_servers() -> Result<()> {
+    let given = Server::ALL.map(Server::variable).into_iter().find(|name| std::env::var_os(name).is_some());
+    match given {
+        Some(name) => anyhow::bail!("{name} is set, but the ledger runs on private servers only: unset it"),
+        None => Ok(()),
+    }
+}
+
+/// Handover's tables, its plans, the markers of what is carried back, the fence, and our own trigger.
 async fn prepare(sandbox: &Sandbox, tracking: &Tracking, fence: Fence) -> Result<()> {
     let mut session = tracking.pool().get().await?;
     handover_tracking::install(&mut session).await?;
@@ -76,6 +86,8 @@ async fn prepare(sandbox: &Sandbox, tracking: &Tracking, fence: Fence) -> Result
     let truth = handover_identity::Truth::new(Database::new("identity", &identity)?.pool(1));
     truth.migrate().await?;
     ownership::install(&rows::connect(&sandbox.identity_url()).await?).await?;
+    let primary = Database::new("legacy primary", &SecretString::from(sandbox.legacy_url()))?;
+    handover_engine::install_carry_back(&mut primary.connect().await?).await?;
     for plan in plans::all()? {
         tracking.fix_key_type(plan.user_key().sql()).await?;
         tracking.register(plan.name(), &plan.hash(), plan.files()).await?;

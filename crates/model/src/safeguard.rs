@@ -50,7 +50,9 @@ pub enum Safeguard {
     RaiseThenLook,
     /// What is removed is hashed in the transaction that removes it.
     HashAndRemoveInOne,
-    /// A rollback drains, and takes a position of its own.
+    /// A rollback drains, as a move does.
+    OwnDrain,
+    /// A rollback reads the source past a position that was taken after its own drain.
     OwnPosition,
     /// A reverse load commits once, and only while the marker in legacy is its attempt's.
     Marker,

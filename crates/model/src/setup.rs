@@ -76,8 +76,6 @@ pub const SETUPS: &[Setup] = &[
     fence("fence", Size::Small, fence::Setup { writers: 3, attempts: 2 }),
     gates("two-writes", Size::Full, gates::Setup { writes: 2, ..GATE }),
     gates("two-faults", Size::Full, gates::Setup { writes: 2, faults: 2, ..GATE }),
-    gates("two-requests", Size::Full, gates::Setup { requests: 2, writes: 2, ..GATE }),
-    gates("two-gates", Size::Full, gates::Setup { fresh: 1, ..GATE }),
     gates("gate-and-middleware", Size::Full, gates::Setup { plain: true, ..GATE }),
     attempts("three-processes", Size::Full, attempts::Setup { processes: 3, moves: 2, ..TWO }),
     attempts("three-roll-back", Size::Full, attempts::Setup { processes: 3, rollbacks: 2, ..TWO }),
@@ -85,11 +83,6 @@ pub const SETUPS: &[Setup] = &[
         "three-carry-back",
         Size::Full,
         attempts::Setup { processes: 3, rollbacks: 2, carry: true, ..TWO },
-    ),
-    attempts(
-        "everything",
-        Size::Full,
-        attempts::Setup { moves: 2, rollbacks: 2, writes: 2, others: 1, versions: 7, carry: true, ..TWO },
     ),
     fence("three-attempts", Size::Full, fence::Setup { writers: 3, attempts: 3 }),
 ];

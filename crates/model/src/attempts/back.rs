@@ -107,12 +107,11 @@ impl Attempts {
         let version = process.version;
         Some(match process.at {
             At::BeginRollback => match state.identity.begin_rollback(version) {
-                Begin::Begun if self.keeps(Safeguard::OwnPosition) => At::DrainRollback,
-                Begin::Begun => At::HashSource,
+                Begin::Begun => At::DrainRollback,
                 Begin::Busy => At::Requeue,
                 Begin::Superseded | Begin::HomeIsLegacy | Begin::HomeIsNew => At::Idle,
             },
-            At::DrainRollback if state.in_flight.is_some() => return None,
+            At::DrainRollback if state.in_flight.is_some() && self.keeps(Safeguard::OwnDrain) => return None,
             At::DrainRollback if self.setup.carry => At::Claim,
             At::DrainRollback => At::TakeRollback,
             At::Claim if state.marker.version > version => At::Idle,
@@ -123,7 +122,8 @@ impl Attempts {
                 At::TakeRollback
             }
             At::TakeRollback => {
-                process.position = state.legacy.set;
+                // Without: the move's own, which the replica has passed long ago.
+                process.position = if self.keeps(Safeguard::OwnPosition) { state.legacy.set } else { 0 };
                 At::FencedRollback
             }
             At::FencedRollback => {

@@ -119,3 +119,56 @@ impl Identity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use handover_identity::{Event, State};
+
+    use super::*;
+
+    fn state(row: Identity) -> State {
+        match (row.open, row.flipped) {
+            (Some((Kind::Move, _)), _) => State::Migrating,
+            (Some((Kind::Rollback, _)), _) => State::RollingBack,
+            (None, Some(_)) => State::Migrated,
+            (None, None) => State::Legacy,
+        }
+    }
+
+    fn rows() -> impl Iterator<Item = Identity> {
+        let opens = [None, Some((Kind::Move, 2)), Some((Kind::Rollback, 2))];
+        let pairs = opens.into_iter().flat_map(|open| [None, Some(1)].map(|flipped| (open, flipped)));
+        let possible = pairs.filter(|(open, flipped)| {
+            open.is_none_or(|(kind, _)| (kind == Kind::Rollback) == flipped.is_some())
+        });
+        possible.map(|(open, flipped)| Identity { flipped, open, floor: 2, other: false })
+    }
+
+    #[test]
+    fn the_models_row_changes_as_identitys_state_machine_allows_and_no_other_way() {
+        type Change = fn(&mut Identity, u8);
+        let changes: [(Event, Change); 6] = [
+            (Event::Begin, |row, version| _ = row.begin(version)),
+            (Event::BeginRollback, |row, version| _ = row.begin_rollback(version)),
+            (Event::Flip, |row, version| _ = row.flip(version)),
+            (Event::Raise, |row, version| _ = row.raise(version)),
+            (Event::Release, |row, version| _ = row.release(version)),
+            (Event::Restore, |row, version| _ = row.restore(version)),
+        ];
+        for (before, version) in rows().flat_map(|row| (1..=4).map(move |version| (row, version))) {
+            for (event, change) in changes {
+                let mut after = before;
+                change(&mut after, version);
+                let allowed = state(before).next(event);
+                assert!(
+                    state(after) == state(before) || Ok(state(after)) == allowed,
+                    "{event:?} at {version} of {before:?}: {after:?}"
+                );
+                // The row's own version, or for one that is not open a version past its floor, is never refused.
+                if version == 2 && event != Event::Raise {
+                    assert_eq!(state(after), allowed.unwrap_or(state(before)), "{event:?} of {before:?}");
+                }
+            }
+        }
+    }
+}

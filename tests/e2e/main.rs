@@ -15,6 +15,7 @@ mod ledger;
 mod processes;
 mod roles;
 mod rollback;
+mod secured;
 mod stages;
 mod stopping;
 mod takeback;

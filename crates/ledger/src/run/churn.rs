@@ -102,7 +102,8 @@ impl Churn {
     /// Kills a process on the spot, with requests in it, and puts another one in its place; or stops it for longer
     /// than its lease, and lets it go on.
     async fn trouble(&mut self, fleet: &mut Fleet, sandbox: &Sandbox, targets: &Targets) -> Result<()> {
-        let role = if self.rng.u8(..4) == 0 { "scheduler" } else { "web" };
+        let sends = self.rng.bool() && self.next_trouble == Trouble::Killed;
+        let role = if sends { "scheduler" } else { "web" };
         let names = fleet.names(&format!("handover-invoicing-{role}"));
         let name = names[self.rng.usize(..names.len())].clone();
         let from = record::now();

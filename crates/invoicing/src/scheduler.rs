@@ -2,7 +2,7 @@
 //!
 //! Sending is a row in the side's own table of what was sent: a mailer would take it from there. That row and the
 //! reminder's switch are written in one transaction at the user's home, under a job guard: see
-//! [`legacy::send_due`](crate::legacy::send_due).
+//! [`legacy::send_due`].
 
 use std::time::Duration;
 

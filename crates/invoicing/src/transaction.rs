@@ -29,7 +29,7 @@ impl Transaction {
         let session = pool.get().await?;
         let left = milliseconds(leave.remaining()).max(1);
         let sql = format!(
-            "BEGIN; SET LOCAL statement_timeout = {left}; SET LOCAL lock_timeout = {left}; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {left}; SET LOCAL lock_timeout = {left}; \
              SET LOCAL idle_in_transaction_session_timeout = {left}"
         );
         let mut transaction = Self { session: Some(session), lasts: Duration::ZERO };

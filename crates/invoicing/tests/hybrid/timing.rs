@@ -174,13 +174,18 @@ async fn the_process_says_where_it_listens_and_signs_its_gate_off_when_it_is_end
     let line = BufReader::new(child.stdout.take().context("a pipe")?).lines().next_line().await?;
     let line: serde_json::Value = serde_json::from_str(&line.context("a line")?)?;
     let address = line["listening"].as_str().and_then(|url| url.strip_prefix("http://")).context("a URL")?;
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    stream
-        .write_all(b"GET /api/users/3/reminders HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-        .await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
+    let get = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = get("/api/users/3/reminders").await?;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("served-by: reminders=legacy"), "{answer}");
+    let metrics = get("/metrics").await?;
+    assert!(metrics.contains("handover_gate_look_ups_total{outcome=\"answered\"}"), "{metrics}");
     let members = "SELECT count(*) FROM identity.gate WHERE ended_at IS NULL";
     assert_eq!(number(&town, Server::Identity, members).await?, 1);
     kill(Pid::from_raw(child.id().context("it runs")? as i32), Signal::SIGTERM)?;

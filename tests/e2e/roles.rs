@@ -18,6 +18,10 @@ struct Unprivileged {
 
 impl Unprivileged {
     async fn new() -> Result<Self> {
+        Box::pin(Self::with_role()).await
+    }
+
+    async fn with_role() -> Result<Self> {
         let plans = plan_dir(REMINDERS);
         let plans = plans.parent().context("plans lie in a folder")?;
         let world = World::bare(Setup::default(), plans).await?;

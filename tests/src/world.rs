@@ -81,6 +81,11 @@ pub struct World {
 impl World {
     /// Fresh databases with the example's schemas and data, both plans registered.
     pub async fn new(setup: Setup) -> Result<Self> {
+        // On the heap: each test would hold all that a start needs for as long as it runs.
+        Box::pin(Self::with_example(setup)).await
+    }
+
+    async fn with_example(setup: Setup) -> Result<Self> {
         let world = Self::bare(setup, &examples()).await?;
         let legacy = world.url(Server::Legacy)?;
         example::install(&legacy, &world.url(Server::Destination)?).await?;

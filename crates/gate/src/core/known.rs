@@ -5,7 +5,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use handover_identity::{State, Text, UserStates};
 
-type States = BTreeMap<String, State>;
+/// Migrations with their states.
+pub(super) type States = BTreeMap<String, State>;
 
 /// A user's states, as of one revision. Copied into each permit, so that no permit touches a count that all
 /// threads share.
@@ -16,7 +17,7 @@ pub(crate) struct Known {
     /// Whether the user waits, in all migrations.
     pub(crate) paused: bool,
     /// Migrations in which the user is not plainly on legacy.
-    states: &'static States,
+    pub(super) states: &'static States,
 }
 
 impl Known {

@@ -98,7 +98,7 @@ impl Books {
     fn drain(&mut self, user: &str, counter: &Counter, suspect: bool) {
         // An entry of another counter is of one that was dropped, with nothing in flight.
         let suspect = suspect || self.suspects(user, counter);
-        self.draining.insert(user.into(), Drain { counter: counter.clone(), suspect });
+        self.draining.insert(user.into(), Drain { counter: *counter, suspect });
     }
 
     /// The user has left the cache with nothing in flight.
@@ -107,7 +107,7 @@ impl Books {
         if self.draining.get(user).is_some_and(|drain| drain.counter.is(counter)) {
             self.draining.remove(user);
         }
-        self.counters.give_back(counter.clone());
+        self.counters.give_back(*counter);
     }
 
     fn suspects(&self, user: &str, counter: &Counter) -> bool {
@@ -140,7 +140,7 @@ impl Core {
         }
         let map = self.map.pin();
         let slot = map.get(user.as_bytes()).filter(|slot| slot.open)?;
-        let known = slot.known?;
+        let known = slot.known()?;
         slot.touch();
         // In flight only if the slot is still the newest at the very moment of counting.
         let stripe = slot.counter.enter(slot.epoch)?;
@@ -157,7 +157,7 @@ impl Core {
         }
         let mut books = self.books();
         let slot = self.slot_of(&mut books, user);
-        if let Some(known) = slot.known.filter(|_| self.leases.cache_holds(now)) {
+        if let Some(known) = slot.known().filter(|_| self.leases.cache_holds(now)) {
             if known.paused {
                 return Look::Paused;
             }
@@ -190,15 +190,15 @@ impl Core {
     }
 
     fn fill(&self, books: &Books, user: &str, slot: &Slot, known: Known) {
-        if slot.known == Some(known) {
+        if slot.known() == Some(known) {
             return;
         }
         // Where nothing was known nobody can have been admitted by it, and other questions stay good.
-        let epoch = match slot.known {
+        let epoch = match slot.known() {
             None => slot.counter.epoch(),
             Some(_) => slot.counter.turn(books.draining.contains_key(user)).0,
         };
-        let filled = Slot::new(slot.counter.clone(), epoch, Some(known), slot.floor);
+        let filled = Slot::new(slot.counter, epoch, Some(known), slot.floor);
         self.map.pin().insert(user.into(), filled);
     }
 
@@ -311,7 +311,7 @@ impl Core {
             return;
         };
         let paused = known.paused;
-        if (known.revision < slot.floor && !forced) || (!paused && slot.known == Some(known)) {
+        if (known.revision < slot.floor && !forced) || (!paused && slot.known() == Some(known)) {
             return;
         }
         let suspect = books.suspects(user, &slot.counter);
@@ -321,7 +321,7 @@ impl Core {
         } else if !paused && !suspect {
             books.draining.remove(user);
         }
-        let next = Slot::new(slot.counter.clone(), epoch, Some(known), slot.floor);
+        let next = Slot::new(slot.counter, epoch, Some(known), slot.floor);
         self.map.pin().insert(user.into(), next);
         self.room.ring(user);
     }
@@ -336,7 +336,7 @@ impl Core {
             return;
         }
         books.drain(user, &slot.counter, true);
-        map.insert(user.into(), Slot::new(slot.counter.clone(), epoch, None, slot.floor));
+        map.insert(user.into(), Slot::new(slot.counter, epoch, None, slot.floor));
     }
 
     fn forget_all(&self, books: &mut Books) {
@@ -455,7 +455,7 @@ impl Core {
             books.dropped(user, &slot.counter);
             return true;
         }
-        let again = Slot::new(slot.counter.clone(), epoch, slot.known, slot.floor);
+        let again = Slot::new(slot.counter, epoch, slot.known(), slot.floor);
         self.map.pin().insert(user.into(), again);
         false
     }

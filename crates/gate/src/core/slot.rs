@@ -5,60 +5,85 @@
 //! still the newest is a single atomic step: a request either counts before a change, and the change sees it,
 //! or comes after it and is turned back. Each thread counts in a word of its own, or nearly.
 
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::known::Known;
+use super::known::{Known, States};
 
 const COUNT: u64 = u32::MAX as u64;
 /// Somebody waits for the count to reach zero.
 const DRAINING: u64 = 1 << 32;
 /// The epoch has the 31 bits above; one more of them wraps around in silence.
 const EPOCH: u64 = 1 << 33;
-/// The most words that a user's counter has.
-const MOST_STRIPES: usize = 4;
-/// How many users' words lie together, for one of the stripes. They are many to keep the cache of the processor
-/// small, and so the reference count before them is on a line that its threads have at hand.
-const CHUNK: usize = 1024;
-
-/// How many words each counter has on this machine: a power of two.
-static STRIPES: LazyLock<usize> = LazyLock::new(|| {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    threads.next_power_of_two().min(MOST_STRIPES)
-});
+/// The words that a user's counter has: a power of two.
+const STRIPES: usize = 4;
+/// How many users' words lie together. They are many, so that each stripe is dense: a thread that counts many users
+/// has few lines of memory to keep at hand.
+const GROUP: usize = 1024;
 
 /// How many requests a user has in flight, look-ups on their way included. [`Counter::turn`] and what reads all
 /// words is called under the core's mutex only, so all words are of one epoch there.
 ///
-/// Clones are the same counter. Each thread's word is reached from the slot in one step, so where there are fewer
-/// stripes than [`MOST_STRIPES`], they are named again.
-#[derive(Clone)]
+/// Copies are the same counter.
+#[derive(Clone, Copy)]
 pub(crate) struct Counter {
-    chunks: [Arc<Chunk>; MOST_STRIPES],
-    at: usize,
+    group: &'static Group,
+    at: u16,
 }
 
-/// Words of many users, which one in so many threads counts in.
-struct Chunk {
-    words: [AtomicU64; CHUNK],
-    bell: Arc<Notify>,
-    /// Keeps what lies behind, of another thread, off the last line.
-    _apart: [u64; 16],
+/// The words of many users. It is never given back to the system: a permit reaches its word without a count of
+/// references, which all threads would write to. A core that ends leaves its groups to the next one.
+struct Group {
+    stripes: [Words; STRIPES],
+    /// Whoever waits for counts to reach zero; of the core whose group it is now.
+    bell: Mutex<Arc<Notify>>,
 }
+
+/// Words that one in so many threads counts in, apart from the next ones.
+#[repr(align(128))]
+struct Words([AtomicU64; GROUP]);
 
 /// One word of a counter that was entered, and has to be left.
+#[derive(Clone, Copy)]
 pub(crate) struct Stripe {
-    chunk: Arc<Chunk>,
-    at: usize,
+    group: &'static Group,
+    lane: u16,
+    at: u16,
 }
 
 /// Gives counters out, and takes them back. Under the core's mutex.
 #[derive(Default)]
 pub(crate) struct Counters {
     free: Vec<Counter>,
+    groups: Vec<&'static Group>,
+}
+
+/// Groups of cores that have ended, in which nothing is in flight.
+static LEFT: Mutex<Vec<&'static Group>> = Mutex::new(Vec::new());
+
+impl Group {
+    fn new(bell: &Arc<Notify>) -> &'static Self {
+        let left = LEFT.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(group) = left {
+            *group.bell.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(bell);
+            return group;
+        }
+        let words = |_| Words(std::array::from_fn(|_| AtomicU64::new(0)));
+        let bell = Mutex::new(Arc::clone(bell));
+        Box::leak(Box::new(Self { stripes: std::array::from_fn(words), bell }))
+    }
+
+    fn is_idle(&self) -> bool {
+        let mut words = self.stripes.iter().flat_map(|stripe| &stripe.0);
+        words.all(|word| word.load(Ordering::SeqCst) & COUNT == 0)
+    }
+
+    fn ring(&self) {
+        self.bell.lock().unwrap_or_else(PoisonError::into_inner).notify_one();
+    }
 }
 
 impl Counters {
@@ -67,14 +92,16 @@ impl Counters {
         if let Some(counter) = self.free.pop() {
             return counter;
         }
-        let chunk = |_| {
-            let words = std::array::from_fn(|_| AtomicU64::new(0));
-            Arc::new(Chunk { words, bell: Arc::clone(bell), _apart: [0; 16] })
-        };
-        let own: Vec<Arc<Chunk>> = (0..*STRIPES).map(chunk).collect();
-        let chunks: [Arc<Chunk>; MOST_STRIPES] = std::array::from_fn(|at| Arc::clone(&own[at % own.len()]));
-        self.free.extend((1..CHUNK).map(|at| Counter { chunks: chunks.clone(), at }));
-        Counter { chunks, at: 0 }
+        let group = Group::new(bell);
+        self.groups.push(group);
+        let counter = |at| Counter { group, at: at as u16 };
+        self.free.extend((1..GROUP).map(counter));
+        let first = counter(0);
+        // The words of a counter have one epoch, also where the core that it is from ended in between.
+        for counter in self.free.iter().chain([&first]) {
+            counter.align();
+        }
+        first
     }
 
     /// Takes back a counter that was turned when nothing was in flight. Its epochs go on, so whoever still has a
@@ -84,62 +111,86 @@ impl Counters {
     }
 }
 
+impl Drop for Counters {
+    fn drop(&mut self) {
+        // One in which something is still in flight stays as it is: its permits count in it.
+        self.groups.retain(|group| group.is_idle());
+        LEFT.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.groups);
+    }
+}
+
 /// A number that each change of a user's slot makes another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Epoch(u64);
+pub(crate) struct Epoch(u32);
 
 impl Stripe {
+    fn word(&self) -> &'static AtomicU64 {
+        &self.group.stripes[usize::from(self.lane) % STRIPES].0[usize::from(self.at) % GROUP]
+    }
+
     /// Counts one less.
     #[inline]
     pub(crate) fn leave(&self) {
-        leave(&self.chunk, self.at);
+        let before = self.word().fetch_sub(1, Ordering::SeqCst);
+        if before & DRAINING != 0 && before & COUNT == 1 {
+            self.group.ring();
+        }
     }
 }
 
+/// Which stripe this thread counts in.
 #[inline]
-fn leave(chunk: &Chunk, at: usize) {
-    let before = chunk.words[at].fetch_sub(1, Ordering::SeqCst);
-    if before & DRAINING != 0 && before & COUNT == 1 {
-        chunk.bell.notify_one();
-    }
+fn mine() -> u16 {
+    const NONE: u16 = u16::MAX;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static MINE: Cell<u16> = const { Cell::new(NONE) });
+    MINE.with(|mine| {
+        if mine.get() == NONE {
+            mine.set((NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES) as u16);
+        }
+        mine.get()
+    })
 }
 
 impl Counter {
-    /// Whether the other is a clone of this one.
+    /// Whether the other is a copy of this one.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.chunks[0], &other.chunks[0]) && self.at == other.at
+        std::ptr::eq(self.group, other.group) && self.at == other.at
     }
 
     /// Each word once.
-    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
-        self.chunks.iter().take(*STRIPES).map(|chunk| &chunk.words[self.at])
+    fn words(&self) -> impl Iterator<Item = &'static AtomicU64> {
+        let Self { group, at } = *self;
+        group.stripes.iter().map(move |stripe| &stripe.0[usize::from(at)])
     }
 
-    /// Where this thread counts.
     #[inline]
-    fn mine(&self) -> &Arc<Chunk> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local!(static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-        let mine = MINE.try_with(|mine| *mine).unwrap_or(0);
-        &self.chunks[mine % MOST_STRIPES]
+    fn mine(&self) -> Stripe {
+        Stripe { group: self.group, lane: mine(), at: self.at }
+    }
+
+    /// Brings all words to one epoch, the highest. Nothing is in flight.
+    fn align(&self) {
+        let highest = self.words().map(|word| word.load(Ordering::SeqCst) / EPOCH).max().unwrap_or(0);
+        self.words().for_each(|word| word.store(highest * EPOCH, Ordering::SeqCst));
     }
 
     /// Counts one more, if the epoch is still this one. Who gets the word has to leave it.
     #[inline]
     pub(crate) fn enter(&self, epoch: Epoch) -> Option<Stripe> {
-        let chunk = self.mine();
-        if epoch_of(chunk.words[self.at].fetch_add(1, Ordering::SeqCst)) == epoch {
-            return Some(Stripe { chunk: Arc::clone(chunk), at: self.at });
+        let stripe = self.mine();
+        if epoch_of(stripe.word().fetch_add(1, Ordering::SeqCst)) == epoch {
+            return Some(stripe);
         }
-        leave(chunk, self.at);
+        stripe.leave();
         None
     }
 
     /// Counts one more, and says in which epoch.
     pub(crate) fn enter_any(&self) -> (Stripe, Epoch) {
-        let chunk = self.mine();
-        let epoch = epoch_of(chunk.words[self.at].fetch_add(1, Ordering::SeqCst));
-        (Stripe { chunk: Arc::clone(chunk), at: self.at }, epoch)
+        let stripe = self.mine();
+        let epoch = epoch_of(stripe.word().fetch_add(1, Ordering::SeqCst));
+        (stripe, epoch)
     }
 
     /// Begins another epoch, in which the count is or is not waited for. Returns it, with the count.
@@ -178,22 +229,23 @@ impl Counter {
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
-        epoch_of(self.chunks[0].words[self.at].load(Ordering::SeqCst))
+        epoch_of(self.group.stripes[0].0[usize::from(self.at)].load(Ordering::SeqCst))
     }
 }
 
 fn epoch_of(word: u64) -> Epoch {
-    Epoch(word / EPOCH)
+    Epoch((word / EPOCH) as u32)
 }
 
-/// What the gate knows of a user, as of one epoch.
+/// What the gate knows of a user, as of one epoch. Small: with a short key it lies on one line of memory, or two.
 pub(crate) struct Slot {
     pub(crate) counter: Counter,
     pub(crate) epoch: Epoch,
-    /// `None`: not known; the slot only keeps the count, and the revision below which no answer is taken.
-    pub(crate) known: Option<Known>,
-    /// The newest revision that was heard of.
+    /// The newest revision that was heard of; what is known is of it.
     pub(crate) floor: i64,
+    /// `None`: nothing is known; the slot only keeps the count, and the revision below which no answer is taken.
+    states: Option<&'static States>,
+    paused: bool,
     /// Known, and not paused.
     pub(crate) open: bool,
     /// Whether it was used since the last sweep.
@@ -203,13 +255,22 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new(counter: Counter, epoch: Epoch, known: Option<Known>, floor: i64) -> Self {
         let open = known.is_some_and(|known| !known.paused);
+        let paused = known.is_some_and(|known| known.paused);
         let floor = known.map_or(floor, |known| known.revision);
-        Self { counter, epoch, known, floor, open, used: AtomicBool::new(true) }
+        let states = known.map(|known| known.states);
+        Self { counter, epoch, floor, states, paused, open, used: AtomicBool::new(true) }
+    }
+
+    /// What is known.
+    #[inline]
+    pub(crate) fn known(&self) -> Option<Known> {
+        let Self { floor: revision, paused, .. } = *self;
+        self.states.map(|states| Known { revision, paused, states })
     }
 
     /// The slot as it is, to work with once the map is let go.
     pub(crate) fn copy(&self) -> Self {
-        Self::new(self.counter.clone(), self.epoch, self.known, self.floor)
+        Self::new(self.counter, self.epoch, self.known(), self.floor)
     }
 
     /// Remembers that it was used. Writes only once a sweep, so that readers share the line.
@@ -277,10 +338,26 @@ mod tests {
         let counter = counters.take(&Arc::new(Notify::new()));
         let old = counter.epoch();
         counter.turn(false);
-        counters.give_back(counter.clone());
+        counters.give_back(counter);
         let next = counters.take(&Arc::new(Notify::new()));
         assert!(next.is(&counter) && !next.is(&counters.take(&Arc::new(Notify::new()))));
         assert!(counter.enter(old).is_none() && next.enter(next.epoch()).is_some());
+    }
+
+    #[test]
+    fn a_core_that_ends_leaves_its_counters_to_the_next_one_but_for_those_in_use() {
+        let bell = Arc::new(Notify::new());
+        let mut counters = Counters::default();
+        let (counter, busy) = (counters.take(&bell), counters.groups[0]);
+        let (permit, _) = counter.enter_any();
+        drop(counters);
+        let mut next = Counters::default();
+        for _ in 0..GROUP * 8 {
+            let other = next.take(&Arc::new(Notify::new()));
+            assert!(!std::ptr::eq(other.group, busy), "something is in flight there");
+            assert!(other.words().all(|word| epoch_of(word.load(Ordering::SeqCst)) == other.epoch()));
+        }
+        permit.leave();
     }
 
     #[test]
@@ -290,6 +367,6 @@ mod tests {
             word.store(u64::MAX - COUNT - DRAINING + 7, Ordering::SeqCst);
         }
         let (epoch, count) = counter.turn(false);
-        assert_eq!((epoch, count), (Epoch(0), 7 * *STRIPES as u32));
+        assert_eq!((epoch, count), (Epoch(0), 7 * STRIPES as u32));
     }
 }

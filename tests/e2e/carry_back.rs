@@ -69,6 +69,19 @@ async fn is_back_with_changes(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// The new system's subjects of user 1 become those that legacy has.
+async fn undo(world: &World) -> Result<()> {
+    let undo = "UPDATE reminders.reminder r SET subject = o.subject FROM jsonb_to_recordset($$SUBJECTS$$) AS
+                o(id int8, subject text) WHERE o.id = r.legacy_id";
+    let subjects = "SELECT jsonb_agg(jsonb_build_object('id', r.id, 'subject', r.subject))::text
+                    FROM shop.invoice_reminder r JOIN shop.invoice i ON i.id = r.invoice_id WHERE i.owner_id = 1";
+    let row = world.client(Server::Legacy).await?.query_one(subjects, &[]).await?;
+    world.sql(Server::Destination, &undo.replace("SUBJECTS", row.get(0))).await
+}
+
+/// A change on the new system that [`undo`] undoes.
+const SUBJECT: &str = "UPDATE reminders.reminder SET subject = 'old' WHERE owner_id = 1";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_go_back_only_where_that_was_ordered_and_the_user_can_move_again() -> Result<()> {
     let (world, cohort) = moved(Setup::default()).await?;
@@ -135,9 +148,7 @@ async fn a_load_whose_worker_died_before_the_removal_is_done_once() -> Result<()
 async fn a_late_workers_load_is_shut_out_by_the_attempt_that_came_after_it() -> Result<()> {
     let (world, cohort) = moved(Setup::default()).await?;
     let before = shown(&world).await?;
-    world
-        .sql(Server::Destination, "UPDATE reminders.reminder SET subject = 'old' WHERE owner_id = 1")
-        .await?;
+    world.sql(Server::Destination, SUBJECT).await?;
     let scope = Scope::enter().await;
     let hold = scope.hold("rollback.carrying");
     world.engine.tracking.request_carry_back(&cohort, Some(&["1".to_owned()])).await?;
@@ -149,13 +160,7 @@ async fn a_late_workers_load_is_shut_out_by_the_attempt_that_came_after_it() -> 
         engine.options.max_pause = Duration::ZERO;
         assert_eq!(engine.settle().await?.overdue, 1);
         assert_eq!(world.home(REMINDERS, "1").await?, State::Migrated);
-        let undo =
-            "UPDATE reminders.reminder r SET subject = o.subject FROM jsonb_to_recordset($$SUBJECTS$$) AS
-                    o(id int8, subject text) WHERE o.id = r.legacy_id";
-        let subjects = "SELECT jsonb_agg(jsonb_build_object('id', r.id, 'subject', r.subject))::text
-                        FROM shop.invoice_reminder r JOIN shop.invoice i ON i.id = r.invoice_id WHERE i.owner_id = 1";
-        let row = world.client(Server::Legacy).await?.query_one(subjects, &[]).await?;
-        world.sql(Server::Destination, &undo.replace("SUBJECTS", row.get(0))).await?;
+        undo(&world).await?;
         world.engine.tracking.request_rollback(&cohort, Some(&["1".to_owned()])).await?;
         let back = world.drive(Kind::Rollback).await?;
         assert_eq!(back[0].1, Outcome::Finished, "{back:?}");
@@ -168,6 +173,34 @@ async fn a_late_workers_load_is_shut_out_by_the_attempt_that_came_after_it() -> 
     assert!(!matches!(late[0], Outcome::Finished), "{late:?}");
     assert_eq!(shown(&world).await?, before);
     assert_eq!(world.home(REMINDERS, "1").await?, State::Legacy);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_that_stood_still_loads_nothing_once_the_user_has_gone_on() -> Result<()> {
+    let (world, cohort) = moved(Setup::default()).await?;
+    let before = shown(&world).await?;
+    world.sql(Server::Destination, SUBJECT).await?;
+    let scope = Scope::enter().await;
+    let hold = scope.hold("rollback.carrying");
+    world.engine.tracking.request_carry_back(&cohort, Some(&["1".to_owned()])).await?;
+    let jobs = [job(&world).await?];
+    let schedule = async {
+        hold.reached().await;
+        // Another worker on the same job finds nothing to carry; the user moves again, and writes on the new system.
+        undo(&world).await?;
+        assert_eq!(world.run(StageName::Rollback, &jobs).await, [Outcome::Finished]);
+        assert_eq!(world.engine.tracking.retry(&cohort, RetryOf::RolledBack, None).await?, 1);
+        assert_eq!(world.drive(Kind::Move).await?[0].1, Outcome::Finished);
+        world.sql(Server::Destination, SUBJECT).await?;
+        hold.release();
+        anyhow::Ok(())
+    };
+    let (late, scheduled) = tokio::join!(world.run(StageName::Rollback, &jobs), schedule);
+    scheduled?;
+    assert!(!matches!(late[0], Outcome::Finished), "{late:?}");
+    assert_eq!(shown(&world).await?, before);
+    assert_eq!((world.home(REMINDERS, "1").await?, world.moved_reminders("1").await?), (State::Migrated, 3));
     Ok(())
 }
 

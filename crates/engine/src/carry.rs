@@ -58,14 +58,12 @@ pub(crate) async fn claim(
 ) -> Result<HashMap<Claim, Left>, Error> {
     let session = engine.primary.get().await?;
     if !session.query_one(IS_THERE, &[]).await?.get::<_, bool>(0) {
-        return match attempts.iter().find(|attempt| attempt.carry_back) {
-            None => Ok(attempts.iter().map(|attempt| (attempt.claim(), None)).collect()),
-            Some(_) => {
-                let text =
-                    "legacy holds no table handover_carry.marker: `handover rollback --carry-back` makes it";
-                Err(Error::Plan { migration: migration.to_owned(), text: text.to_owned() })
-            }
-        };
+        if attempts.iter().any(|attempt| attempt.carry_back) {
+            let text =
+                "legacy holds no table handover_carry.marker: `handover rollback --carry-back` makes it";
+            return Err(Error::Plan { migration: migration.to_owned(), text: text.to_owned() });
+        }
+        return Ok(attempts.iter().map(|attempt| (attempt.claim(), None)).collect());
     }
     let users: Vec<&str> = attempts.iter().map(|attempt| attempt.user.as_str()).collect();
     let versions: Vec<i64> = attempts.iter().map(|attempt| attempt.version).collect();
@@ -78,6 +76,29 @@ pub(crate) async fn claim(
                RETURNING user_key, version, digest";
     let rows = session.query(sql, &[&migration, &users, &versions]).await?;
     Ok(rows.iter().map(|row| (Claim { user: row.get(0), version: row.get(1) }, row.get(2))).collect())
+}
+
+/// Spends the markers of attempts that remove without having to carry anything, each with what legacy holds: a second
+/// worker of the same attempt, which stood still before it hashed, could else load once the user has gone on.
+pub(crate) async fn spend(engine: &Engine, migration: &str, held: &[(Claim, Digest)]) -> Result<(), Error> {
+    let session = engine.primary.get().await?;
+    if held.is_empty() || !session.query_one(IS_THERE, &[]).await?.get::<_, bool>(0) {
+        return Ok(());
+    }
+    let users: Vec<&str> = held.iter().map(|(claim, _)| claim.user.as_str()).collect();
+    let versions: Vec<i64> = held.iter().map(|(claim, _)| claim.version).collect();
+    let digests: Vec<&[u8]> = held.iter().map(|(_, digest)| digest.as_bytes().as_slice()).collect();
+    // A load of this very attempt that left something else means that legacy is not what was hashed.
+    let sql = "WITH mine AS (
+                 SELECT m.user_key, u.digest FROM handover_carry.marker m
+                   JOIN unnest($2::text[], $3::int8[], $4::bytea[]) AS u (user_key, version, digest)
+                     ON m.user_key = u.user_key AND m.version = u.version
+                  WHERE m.migration = $1 AND (m.loaded_by IS DISTINCT FROM m.version OR m.digest = u.digest)
+                  ORDER BY m.user_key FOR UPDATE OF m)
+               UPDATE handover_carry.marker m SET digest = mine.digest, loaded_by = m.version
+                 FROM mine WHERE m.migration = $1 AND m.user_key = mine.user_key";
+    let spent = session.execute(sql, &[&migration, &users, &versions, &digests]).await?;
+    if spent == held.len() as u64 { Ok(()) } else { Err(Error::Outrun) }
 }
 
 /// What became of a reverse load.

@@ -124,8 +124,8 @@ impl Engine {
         Ok(ended)
     }
 
-    /// Whether no attempt stands behind a pause. Where one that waits has the pause's own version, it is given the
-    /// next, which the pause's end leaves free.
+    /// Whether no attempt stands behind a pause. One that waits under the pause's version, or under an older one since
+    /// whoever raised the pause died before tracking was, is given the next, which the pause's end leaves free.
     async fn is_orphan(&self, id: i32, record: &Record, attempt: Option<&Standing>) -> Result<bool, Error> {
         let (Some(open), Some(attempt)) = (record.open(), attempt) else { return Ok(true) };
         // Identity is raised first, so that an attempt which is newer than the pause is another one: it waits for
@@ -133,11 +133,11 @@ impl Engine {
         if attempt.version > open.version {
             return Ok(true);
         }
-        if attempt.version < open.version || attempt.state != OpenState::Queued {
+        if attempt.state != OpenState::Queued {
             return Ok(false);
         }
         let claim = Claim { user: record.user().to_owned(), version: attempt.version };
-        Ok(self.tracking.renumber(id, &claim).await?)
+        Ok(self.tracking.renumber(id, &claim, open.version + 1).await?)
     }
 
     async fn end_orphan(&self, migration: &str, record: &Record) -> bool {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use handover_canonical::Digest;
 use handover_fence::Side;
-use handover_identity::{Raise, Release, Restore};
+use handover_identity::{Raise, Release};
 use handover_tracking::{Claim, Closing, Ended, Kind, OpenAttempt, OpenState};
 use serde_json::Value;
 
@@ -131,18 +131,16 @@ impl Engine {
         Ok(Outcome::Park { reason: message })
     }
 
-    /// Ends a refused rollback's pause. Where it had not begun yet, a `begin_rollback` that is still on its way is
-    /// shut out: it would pause a user for whom no attempt is open.
+    /// Ends a refused rollback's pause, under the next number, which the refusal has taken with it: a `begin_rollback`
+    /// that is still on its way is shut out by it, or its pause is taken over and ended; and no newer rollback's is.
     async fn restore(&self, migration: &str, claim: &Claim) -> Result<(), Error> {
         let users = identity_users(std::iter::once(claim.clone()));
         // Before Identity's change: whoever is let onto the new system again may write there at once.
         self.lift_fence(migration, Side::Destination, &users).await?;
         self.settle_fence_later(migration, Side::Legacy, &users).await;
-        let done = self.identity.restore(migration, &users).await?;
-        if done.outcomes.contains(&Restore::AlreadyMigrated) {
-            // The next attempt has this version, or a higher one.
-            self.identity.raise(migration, &[(claim.user.clone(), claim.version + 1)]).await?;
-        }
+        let next = [(claim.user.clone(), claim.version + 1)];
+        self.identity.raise(migration, &next).await?;
+        self.identity.restore(migration, &next).await?;
         Ok(())
     }
 

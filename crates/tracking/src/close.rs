@@ -37,6 +37,12 @@ impl Closing {
         }
     }
 
+    /// How many numbers after its own the attempt takes with it, so that no other gets them: a refused rollback shuts
+    /// late workers out of Identity by the next one.
+    fn spare_numbers(self) -> i64 {
+        i64::from(self == Self::Refused)
+    }
+
     /// What the open row must be for this end: the compare of the compare-and-set.
     fn condition(self) -> &'static str {
         match self {
@@ -64,7 +70,7 @@ impl Closing {
                         SELECT migration_id, user_key, attempt, cohort_id, kind, '{}', plan_id, key_block, queued_at,
                           coalesce(paused_at, admitted_at), copied_at, verified_at, unpaused_at, digest, row_count,
                           coalesce(last_reason, reason) FROM gone),
-             state AS (UPDATE handover.member m SET state = '{}', version = gone.version FROM gone
+             state AS (UPDATE handover.member m SET state = '{}', version = gone.version + {} FROM gone
                         WHERE m.migration_id = gone.migration_id AND m.user_key = gone.user_key),
              count AS (INSERT INTO handover.counter SELECT cohort_id, '{}', count(*) FROM gone GROUP BY cohort_id),
              room AS (UPDATE handover.admission SET paused = paused - (SELECT count(*) FROM gone WHERE admitted_at IS NOT NULL)
@@ -73,6 +79,7 @@ impl Closing {
             self.condition(),
             self.outcome(),
             self.member_state(),
+            self.spare_numbers(),
             self.member_state(),
         )
     }

@@ -38,13 +38,13 @@ impl Tracking {
         rows.iter().map(standing).collect()
     }
 
-    /// Gives an attempt that waits the next version, so that whoever still acts for the old one is refused.
+    /// Gives an attempt that waits a higher version, so that whoever still acts for the old one is refused.
     /// False where it does not wait any more, or not under this version.
-    pub async fn renumber(&self, migration_id: i32, claim: &Claim) -> Result<bool, Error> {
-        let sql = "UPDATE handover.open_attempt SET version = version + 1, state_at = clock_timestamp()
+    pub async fn renumber(&self, migration_id: i32, claim: &Claim, to: i64) -> Result<bool, Error> {
+        let sql = "UPDATE handover.open_attempt SET version = $4, state_at = clock_timestamp()
                     WHERE migration_id = $1 AND user_key = $2 AND version = $3 AND state = 'queued'";
         let session = self.pool.get().await?;
-        Ok(session.execute(sql, &[&migration_id, &claim.user, &claim.version]).await? == 1)
+        Ok(session.execute(sql, &[&migration_id, &claim.user, &claim.version, &to]).await? == 1)
     }
 
     /// How many attempts of that kind were admitted and have stood at their first stage for at least `age_ms`:

@@ -220,7 +220,11 @@ async fn remove(
         let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
         let transaction = builder.start().await?;
         let (same, changed) = compare_all(engine, &transaction, bound, going).await?;
-        let claims: Vec<Claim> = same.iter().map(OpenAttempt::claim).collect();
+        let claims: Vec<Claim> = same.iter().map(|going| going.attempt.claim()).collect();
+        let held: Vec<(Claim, Digest)> =
+            same.iter().map(|going| (going.attempt.claim(), going.source)).collect();
+        carry::spend(engine, bound.plan.name(), &held).await?;
+        let same: Vec<OpenAttempt> = same.into_iter().map(|going| going.attempt).collect();
         if !same.is_empty() {
             delete(&transaction, &engine.bundle(bound, &same)?).await?;
         }
@@ -244,7 +248,7 @@ async fn compare_all(
     transaction: &Transaction<'_>,
     bound: &Bound,
     going: Vec<Going>,
-) -> Result<(Vec<OpenAttempt>, Vec<Going>), Error> {
+) -> Result<(Vec<Going>, Vec<Going>), Error> {
     let attempts: Vec<OpenAttempt> = going.iter().map(|going| going.attempt.clone()).collect();
     let bundle = engine.bundle(bound, &attempts)?;
     scan::set_users(transaction, &bundle, Access::Writes).await?;
@@ -254,7 +258,7 @@ async fn compare_all(
         // What a row's derived columns are does not matter to legacy, which has none.
         let is_spoilt = !going.carried && written.spoilt(nth).is_some();
         if written.digest(bound, nth) == going.source && !is_spoilt {
-            same.push(going.attempt);
+            same.push(going);
         } else {
             changed.push(going);
         }

@@ -111,7 +111,8 @@ forgotten too."
     /// Take completed users back to legacy, if neither side has changed since, or with their changes
     #[command(
         after_help = "Examples:\n  handover rollback pilot 42 43\n  handover rollback pilot --file users.txt\n  \
-handover rollback pilot --all --yes --watch\n  handover rollback pilot 42 --carry-back\n\nIt asks first; where no terminal can answer, --yes must."
+handover rollback pilot --all --yes --watch\n  handover rollback pilot 42 --carry-back\n\n\
+It asks first; where no terminal can answer, --yes must."
     )]
     Rollback(RollbackArgs),
     /// Look at one user

@@ -30,6 +30,24 @@ async fn a_pause_begun_after_its_attempt_went_back_to_wait_is_ended_and_the_atte
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_waits_below_a_pause_that_somebody_raised_and_left_goes_on() -> Result<()> {
+    let world = World::new(Setup { users: 1, ..Setup::default() }).await?;
+    world.launched(1).await?;
+    let jobs = world.drawn(Kind::Move).await?;
+    let (user, version) = (jobs[0].user.clone(), jobs[0].version);
+    // One worker put the attempt back to wait, after another had paused its user and died while it took it back.
+    world.engine.identity.begin(MIGRATION, &[(user.clone(), version)]).await?;
+    world.engine.identity.raise(MIGRATION, &[(user, version + 1)]).await?;
+    world.age_pauses().await?;
+    assert_eq!(world.engine.settle().await?.orphans, 1);
+    assert_eq!(world.state("1").await?, State::Legacy);
+    let due = world.engine.due_jobs(std::time::Duration::ZERO).await?;
+    let jobs: Vec<_> = due.into_iter().map(|(_, job)| job).collect();
+    assert_eq!(world.through(&StageName::ALL[..4], &jobs).await?, [Outcome::Finished]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_held_user_who_was_paused_too_late_can_move_once_the_cohort_is_released() -> Result<()> {
     let world = World::new(Setup { users: 1, ..Setup::default() }).await?;
     let cohort = world.launched(1).await?;

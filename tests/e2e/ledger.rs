@@ -1,5 +1,6 @@
 //! The ledger in its quick form: the real programs, some tens of users, half a minute of traffic for each fence.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
@@ -11,11 +12,15 @@ use serde_json::Value;
 use tokio::process::Command;
 
 /// What the program prints as JSON, line by line, and how it ended.
-async fn ledger(fence: &str, seed: u64) -> Result<(Vec<Value>, Option<i32>, String)> {
+async fn ledger(fence: &str, seed: u64, kept: &Path) -> Result<(Vec<Value>, Option<i32>, String)> {
     let mut command = Command::new(handover_tests::program("handover-ledger")?);
     let seed = seed.to_string();
     command.args(["--seed", &seed, "--users", "60", "--minutes", "0.5", "--rate", "60"]);
-    command.args(["--fence", fence, "--json"]).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(["--fence", fence, "--json", "--keep-history"])
+        .arg(kept)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let output = command.output().await.context("the ledger did not start")?;
     let (out, said) =
         (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr).into_owned());
@@ -41,12 +46,39 @@ fn balances(fence: &str, line: &Value, said: &str) {
 }
 
 async fn balance_with(fence: &str, seed: u64) -> Result<()> {
-    let (lines, code, said) = Box::pin(ledger(fence, seed)).await?;
+    let kept = tempfile::tempdir()?;
+    let (lines, code, said) = Box::pin(ledger(fence, seed, kept.path())).await?;
     assert_eq!(code, Some(0), "{said}\n{lines:?}");
     let [line, sum] = lines.as_slice() else { panic!("one fence and the sum: {lines:?}") };
     balances(fence, line, &said);
     assert_eq!((&sum["fence"], &sum["handovers"]), (&Value::from("sum"), &line["handovers"]));
+    let folder = kept.path().join(fence);
+    let (code, again) = judged(&folder).await?;
+    assert_eq!((code, &again["acknowledged"]), (Some(0), &line["acknowledged"]));
+    without_one_reminder(&folder)?;
+    let (code, found) = judged(&folder).await?;
+    assert!(code == Some(1) && found["lost"].as_u64() > Some(0), "{found}");
     Ok(())
+}
+
+/// The verdict on kept evidence, and the exit code.
+async fn judged(folder: &Path) -> Result<(Option<i32>, Value)> {
+    let mut command = Command::new(handover_tests::program("handover-ledger")?);
+    let output = command.arg("judge").arg(folder).stdin(Stdio::null()).output().await?;
+    Ok((output.status.code(), serde_json::from_slice(&output.stdout)?))
+}
+
+/// Takes a reminder that was there before the run, and that nobody may have removed, out of the kept rows.
+fn without_one_reminder(folder: &Path) -> Result<()> {
+    let history = std::fs::read_to_string(folder.join("history.jsonl"))?;
+    let rows = folder.join("after.json");
+    let mut after: Rows = serde_json::from_slice(&std::fs::read(&rows)?)?;
+    let before: Rows = serde_json::from_slice(&std::fs::read(folder.join("before.json"))?)?;
+    let untouched = |row: &&Reminder| !row.deleted && !history.contains(&format!("\"reminder\":{},", row.id));
+    let chosen = before.legacy.reminders.iter().find(untouched).context("all reminders were touched")?.id;
+    after.legacy.reminders.retain(|row| row.id != chosen);
+    after.new.reminders.retain(|row| row.id != chosen);
+    Ok(std::fs::write(&rows, serde_json::to_vec(&after)?)?)
 }
 
 #[tokio::test(flavor = "multi_thread")]

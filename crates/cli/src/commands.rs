@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         _ => {}
     }
     let context = Context::new(args.config.as_deref(), output, args.yes, servers(&args.command))?;
-    dispatch(&context, args.command).await.map_err(|error| context.explain(error))
+    Box::pin(dispatch(&context, args.command)).await.map_err(|error| context.explain(error))
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<Exit> {

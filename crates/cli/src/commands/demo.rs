@@ -71,11 +71,6 @@ pub(crate) struct DemoArgs {
 
 /// Runs the demonstration; anything that does not match is a failure.
 pub(crate) async fn run(args: DemoArgs, output: Output) -> Result<Exit> {
-    // On the heap: every command would carry the largest one's variables.
-    Box::pin(demonstrate(args, output)).await
-}
-
-async fn demonstrate(args: DemoArgs, output: Output) -> Result<Exit> {
     say("starting private servers: legacy primary and replica, destination, identity, redis");
     let sandbox = Sandbox::start(handover_sandbox::Options::default()).await?;
     let context = context(&sandbox, output)?;

@@ -18,6 +18,9 @@ pub enum Error {
     /// Another server answered in mid-work: a fail-over or a restart. What was done must be done again.
     #[error("identity's mirror: the server changed while it was being read")]
     MirrorChanged,
+    /// The server that answers is not the one that the truth says the mirror is on: a fail-over has left both.
+    #[error("identity's mirror: another server answers than the one that was rebuilt last")]
+    MirrorElsewhere,
     /// A user's key is empty, longer than 255 bytes, or holds a NUL.
     #[error("a user's key {0}")]
     UserKey(&'static str),
@@ -58,7 +61,11 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Postgres(error) => error.is_transient(),
-            Self::Redis(_) | Self::MirrorTimeout(_) | Self::MirrorChanged | Self::Injected(_) => true,
+            Self::Redis(_)
+            | Self::MirrorTimeout(_)
+            | Self::MirrorChanged
+            | Self::MirrorElsewhere
+            | Self::Injected(_) => true,
             Self::MirrorConfig(_)
             | Self::UserKey(_)
             | Self::Migration(_)

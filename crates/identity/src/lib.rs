@@ -6,6 +6,7 @@
 //! in the truth's database keeps what the mirror has not acknowledged. What may follow what is decided in
 //! `state` and `rules`, which do no I/O. The crate knows no stages, cohorts or queues.
 
+mod adopted;
 mod client;
 mod drain;
 mod error;

@@ -145,7 +145,7 @@ impl Identity {
     async fn tell<T>(&self, change: Change<T>) -> Done<T> {
         let snapshots: Vec<Snapshot> = change.records.iter().map(Record::snapshot).collect();
         let told = match point("identity.between").await {
-            Ok(()) => self.mirror.write(&snapshots).await,
+            Ok(()) => self.write(&snapshots).await,
             Err(injected) => Err(injected.into()),
         };
         let mirrored = match told {
@@ -160,6 +160,12 @@ impl Identity {
             }
         };
         Done { outcomes: change.outcomes, mirrored }
+    }
+
+    /// Writes to the mirror; an error, if that is not the server that the mirror is on.
+    async fn write(&self, snapshots: &[Snapshot]) -> Result<Option<Position>, Error> {
+        let position = self.mirror.write(snapshots).await?;
+        if self.stands(position.as_ref()).await? { Ok(position) } else { Err(Error::MirrorElsewhere) }
     }
 
     /// Deletes outbox rows that are mirrored. One that stays is only mirrored once more.
@@ -183,7 +189,7 @@ impl Identity {
             let users: Vec<String> = users.into_iter().collect();
             let snapshots: Vec<Snapshot> =
                 self.truth.get(&users).await?.iter().map(Record::snapshot).collect();
-            self.mirror.write(&snapshots).await?;
+            self.write(&snapshots).await?;
             self.truth.outbox_done(&ids).await?;
             done.batches += ids.len() as u64;
             done.users += snapshots.len() as u64;

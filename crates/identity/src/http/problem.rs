@@ -54,6 +54,7 @@ impl From<Error> for Problem {
             | Error::Redis(_)
             | Error::MirrorTimeout(_)
             | Error::MirrorChanged
+            | Error::MirrorElsewhere
             | Error::Injected(_) => {
                 // What the servers say is for the operator, not for whoever calls.
                 tracing::warn!(%error, "a request failed");

@@ -151,6 +151,30 @@ impl Mirror {
         Ok(Position { number, generation })
     }
 
+    /// The same, on the server of that run id only, and no later than that time by its own clock, in microseconds.
+    pub(crate) async fn heartbeat_until(&self, run_id: &str, until: u64) -> Result<Option<Position>, Error> {
+        let mut call = script::HEARTBEAT.prepare_invoke();
+        call.key(self.keys.changes()).arg(self.changes_kept).arg(fresh_generation()?).arg(run_id).arg(until);
+        let (number, generation): (u64, String) = self.link.run(&call).await?;
+        Ok((number > 0).then_some(Position { number, generation }))
+    }
+
+    /// Begins a new numbering on the server of that run id; `false` where another one answers.
+    pub(crate) async fn begin(&self, run_id: &str) -> Result<bool, Error> {
+        let mut call = script::BEGIN.prepare_invoke();
+        call.key(self.keys.changes()).arg(self.changes_kept).arg(fresh_generation()?).arg(run_id);
+        Ok(self.link.run::<u64>(&call).await? == 1)
+    }
+
+    /// The run id of the server that answers, and its time in microseconds.
+    pub(crate) async fn clock(&self) -> Result<(String, u64), Error> {
+        let info: String = self.link.query(redis::cmd("INFO").arg("server")).await?;
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let time = field("server_time_usec:").and_then(|time| time.parse().ok());
+        let found = field("run_id:").map(str::to_owned).zip(time);
+        found.ok_or(Error::MirrorConfig("the server tells neither run_id nor time"))
+    }
+
     /// The texts of these users' fields, as they stand, in the order of the input. `None`: ask the truth.
     pub async fn get(&self, users: &[String]) -> Result<Vec<Option<String>>, Error> {
         let mut texts = Vec::with_capacity(users.len());
@@ -209,7 +233,7 @@ impl Mirror {
 
 /// The generation under which numbers begin again, should the stream turn out to be empty. Drawn for each
 /// call: a process that loses its stream twice must not use one twice.
-fn fresh_generation() -> Result<String, Error> {
+pub(crate) fn fresh_generation() -> Result<String, Error> {
     let mut bytes = [0_u8; 8];
     getrandom::fill(&mut bytes).map_err(|_| Error::MirrorConfig("the system gives no random bytes"))?;
     Ok(hex::encode(bytes))

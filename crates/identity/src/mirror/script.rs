@@ -16,6 +16,8 @@ macro_rules! script {
 pub(super) static WRITE: LazyLock<Script> = script!("../scripts/write.lua");
 pub(super) static FORCE: LazyLock<Script> = script!("../scripts/force.lua");
 pub(super) static HEARTBEAT: LazyLock<Script> = script!("../scripts/heartbeat.lua");
+pub(super) static BEGIN: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("../scripts/begin.lua")));
 pub(super) static READY: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("../scripts/ready.lua")));
 

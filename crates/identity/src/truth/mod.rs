@@ -27,6 +27,7 @@ pub use queries::{Counts, Outbox, OutboxRow};
 const STEPS: &[Step] = &[
     ("0001_users", include_str!("../schema/0001_users.sql")),
     ("0002_gates", include_str!("../schema/0002_gates.sql")),
+    ("0003_mirror", include_str!("../schema/0003_mirror.sql")),
 ];
 
 /// Identity's truth, in the database of that pool. Cheap to clone.
@@ -141,7 +142,7 @@ impl Truth {
     }
 
     /// Sends one statement, unprepared: one round trip, planned for these values.
-    async fn query(
+    pub(crate) async fn query(
         &self,
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],

@@ -34,7 +34,9 @@ impl Keeper {
 
     async fn keep(&self) -> anyhow::Result<()> {
         let mut rebuilt = self.rebuilt.lock().await;
-        if let Some(run_id) = rebuilt.as_deref() {
+        let adopted = self.identity.truth().mirror_server().await?;
+        // Another leader may have gone on with another server since.
+        if let Some(run_id) = rebuilt.as_deref().filter(|run_id| adopted.as_deref() == Some(run_id)) {
             match self.identity.renew_ready(run_id, self.ready_for, GRACE).await? {
                 Readiness::Asked(Renewal::Renewed) => return Ok(()),
                 Readiness::Unmirrored { oldest } => {
@@ -63,6 +65,7 @@ impl Keeper {
             newer = done.newer,
             "the mirror was rebuilt"
         );
+        self.identity.adopt(&done.run_id).await?;
         // What was committed meanwhile is in the outbox, and younger than the grace.
         self.identity.renew_ready(&done.run_id, self.ready_for, GRACE).await?;
         Ok(done.run_id)
@@ -71,7 +74,9 @@ impl Keeper {
 
 /// Appends an entry to the stream of changes, by which gates know that they still hear it.
 pub(super) async fn heartbeat(context: &Context) -> anyhow::Result<()> {
-    context.engine.identity.mirror().heartbeat().await?;
+    if context.engine.identity.heartbeat().await?.is_none() {
+        tracing::debug!("no heartbeat: the mirror is on another server, or is being rebuilt");
+    }
     Ok(())
 }
 

@@ -94,7 +94,11 @@ async fn a_rollback_asked_for_again_is_not_kept_waiting_by_the_pause_of_the_refu
     engine.tracking.close(1, Closing::Refused, &[Ended::of(claim)]).await?;
     engine.tracking.request_rollback(&cohort, None).await?;
     let jobs = world.drawn(Kind::Rollback).await?;
-    assert_eq!(jobs[0].version, job.version + 2, "the number between is the refusal's, to shut late workers out");
+    assert_eq!(
+        jobs[0].version,
+        job.version + 2,
+        "the number between is the refusal's, to shut late workers out"
+    );
     assert_eq!(run(engine, StageName::Rollback, &jobs).await, [Outcome::NotNow]);
 
     world.age_pauses().await?;

@@ -62,6 +62,10 @@ impl Fleet {
     pub(super) fn start(&mut self, sandbox: &Sandbox, program: &str) -> Result<String> {
         let mut command = Command::new(path(program)?);
         command.envs(self.settings.clone());
+        if program == "handover-rollback" {
+            // A batch is paused together, and carrying back takes its users one after the other.
+            command.env("HANDOVER_WORKER__BATCH", "4");
+        }
         let name = self.name(program);
         let log = self.log(&name)?;
         let child = spawn(command.stdout(log.try_clone()?).stderr(log), program)?;

@@ -129,6 +129,7 @@ pub(crate) async fn carry(
         let new = snapshot(&mut destination).await?;
         let carried = load(&legacy, &new, &bundle, source).await?;
         if matches!(carried, Carried::Loaded(_)) {
+            point("rollback.carries").await?;
             legacy.commit().await?;
         }
         Ok(carried)
@@ -158,10 +159,12 @@ async fn load(
     let mut hashes = Hashes::new(bundle);
     for (nth, entity) in bundle.bound.plan.entities().iter().enumerate() {
         stage(legacy, new, bundle, nth, entity, &mut hashes).await?;
+        point("rollback.staging").await?;
     }
     for sql in bundle.bound.plan.entities().iter().filter_map(|entity| entity.reverse.as_ref()) {
         legacy.batch_execute(sql).await?;
     }
+    point("rollback.loaded").await?;
     let digest = hashes.digest(bundle.bound, 0);
     if extract(legacy, bundle, Access::Carries).await?.digest(bundle.bound, 0) != digest {
         return Err(Error::NotCarried);

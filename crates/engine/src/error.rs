@@ -145,7 +145,6 @@ impl Error {
             | Self::Tracking(handover_tracking::Error::Postgres(error))
             | Self::Fence(handover_fence::Error::Postgres(error))
             | Self::Refused { error, .. } => of_postgres(error),
-            Self::Tracking(_) | Self::Plan { .. } | Self::Fence(_) => Disposition::TakeBack,
             // Identity's refusals are outcomes, not errors: what is left is a server that fails.
             Self::Identity(_)
             | Self::Replica(_)
@@ -153,7 +152,9 @@ impl Error {
             | Self::Unfenced { .. }
             | Self::FenceUnseen { .. }
             | Self::Outrun
-            | Self::Injected(_) => Disposition::Retry,
+            | Self::Injected(_)
+            | Self::Tracking(handover_tracking::Error::Injected(_)) => Disposition::Retry,
+            Self::Tracking(_) | Self::Plan { .. } | Self::Fence(_) => Disposition::TakeBack,
             Self::Wire { .. }
             | Self::Row { .. }
             | Self::Occupied { .. }

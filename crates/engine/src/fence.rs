@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use handover_fault::point;
 use handover_fence::{Holder, Installed, Lift, Raise, Scope, Settle, Side, UserVersion};
 use handover_postgres::PooledConnection;
 use handover_tracking::{Claim, OpenAttempt};
@@ -133,6 +134,7 @@ impl Engine {
         };
         drop(session);
         let (mut drained, mut busy) = (Vec::new(), Vec::new());
+        point("fence.raised").await?;
         for (attempt, raised) in attempts.into_iter().zip(raised) {
             match raised {
                 Raise::Raised => drained.push(attempt),
@@ -240,6 +242,7 @@ impl Engine {
         let name = side.fence(migration);
         let mut session = self.fence_session(side).await?;
         let settled = handover_fence::settle(&mut session, &name, users).await?;
+        point("fence.settled").await?;
         let unraised = users.iter().zip(&settled).filter(|(_, settled)| **settled == Settle::NotRaised);
         let unraised: Vec<UserVersion> = unraised.map(|(user, _)| user.clone()).collect();
         if !unraised.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use handover_fault::point;
 use handover_fence::Side;
 use handover_identity::{OpenState as IdentityState, Record, Release, Restore};
 use handover_tracking::{Claim, Kind, OpenAttempt, OpenState, Standing};
@@ -151,6 +152,9 @@ impl Engine {
         };
         if let Err(error) = self.lift_fence(migration, home, &users).await {
             tracing::warn!(migration, %error, "a pause without an attempt could not be ended yet");
+            return false;
+        }
+        if point("reconcile.orphan_lifted").await.is_err() {
             return false;
         }
         let ended = match open.state {

@@ -1,6 +1,7 @@
 //! Removing what an attempt to move has written, once nobody can commit more of it. Nothing is removed that is not
 //! proven, by digest in the removing transaction, to be what the attempt wrote.
 
+use handover_fault::point;
 use handover_tracking::{Claim, Tracking};
 use tokio_postgres::IsolationLevel;
 
@@ -48,6 +49,7 @@ impl Engine {
                 return Err(Error::NotOurs);
             }
             stages::delete(&transaction, &bundle).await?;
+            point("takeback.removing").await?;
             Ok(transaction.commit().await?)
         }
         .await;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use handover_canonical::Digest;
+use handover_fault::point;
 use handover_fence::Side;
 use handover_identity::{Raise, Release};
 use handover_tracking::{Claim, Closing, Ended, Kind, OpenAttempt, OpenState};
@@ -66,15 +67,18 @@ impl Engine {
         let to = attempt.version + i64::from(attempt.reason.is_none());
         let raised = Claim { user: attempt.user.clone(), version: to };
         let users = identity_users(std::iter::once(raised.clone()));
+        point("takeback.begins").await?;
         match self.identity.raise(migration, &users).await?.outcomes.first() {
             Some(Raise::HomeIsNew) => return self.roll_forward(migration, attempt).await,
             Some(Raise::Superseded) | None => return Ok(TakenBack::MovedOn),
             Some(Raise::Raised { .. } | Raise::HomeIsLegacy) => {}
         }
+        point("takeback.identity_raised").await?;
         let observed = observed.map(|digest| digest.as_bytes().as_slice());
         if !self.tracking.raise(id, &attempt.claim(), to, reason, observed).await? {
             return Ok(TakenBack::MovedOn);
         }
+        point("takeback.raised").await?;
         let ended = match self.remove_what_it_wrote(id, &raised).await {
             Ok(()) => Ended::of(raised),
             Err(error) if error.disposition() == Disposition::Retry && !self.is_long_overdue(attempt) => {
@@ -88,19 +92,23 @@ impl Engine {
                 Ended { reason: Some(reason::with_rows_left(reason, &error)), ..Ended::of(raised) }
             }
         };
+        point("takeback.removed").await?;
         match self.lift_fence(migration, Side::Legacy, &users).await {
             Err(error) if !self.is_long_overdue(attempt) => return Err(error),
             // The reconciler lifts it once the legacy primary can be reached again.
             Err(error) => tracing::error!(migration, "a fence was left on legacy: {error}"),
             Ok(()) => {}
         }
+        point("takeback.lifted").await?;
         match self.identity.release(migration, &users).await?.outcomes.first() {
             Some(Release::Released | Release::AlreadyLegacy) => {}
             _ => return Ok(TakenBack::MovedOn),
         }
+        point("takeback.released").await?;
         if self.tracking.close(id, Closing::Failed, &[ended]).await?.is_empty() {
             return Ok(TakenBack::MovedOn);
         }
+        point("takeback.committed").await?;
         metrics::counter!("handover_failures_total", "kind" => kind(reason)).increment(1);
         Ok(TakenBack::Failed)
     }
@@ -109,6 +117,7 @@ impl Engine {
     /// attempt was not even paused, the user was born there.
     async fn roll_forward(&self, migration: &str, attempt: &OpenAttempt) -> Result<TakenBack, Error> {
         let (id, claim) = (attempt.migration_id, attempt.claim());
+        point("takeback.forward").await?;
         let closed = if attempt.state == OpenState::Pausing {
             self.tracking.close(id, Closing::Skipped, &[stages::born_on_new(claim)]).await?
         } else {
@@ -119,11 +128,13 @@ impl Engine {
 
     /// Gives a rollback up: tracking `completed` first, which shuts out the removal, then Identity `migrated`.
     async fn refuse(&self, migration: &str, attempt: &OpenAttempt, reason: Value) -> Result<Outcome, Error> {
+        point("refuse.begins").await?;
         let message = reason::message(&reason);
         let ended = Ended { reason: Some(reason), ..Ended::of(attempt.claim()) };
         if self.tracking.close(attempt.migration_id, Closing::Refused, &[ended]).await?.is_empty() {
             return Ok(Outcome::Stale);
         }
+        point("refuse.committed").await?;
         if let Err(error) = self.restore(migration, &attempt.claim()).await {
             // The reconciler finds a pause without an attempt, and ends it.
             tracing::warn!(%error, "a refused rollback's pause is left to the reconciler");
@@ -138,9 +149,12 @@ impl Engine {
         // Before Identity's change: whoever is let onto the new system again may write there at once.
         self.lift_fence(migration, Side::Destination, &users).await?;
         self.settle_fence_later(migration, Side::Legacy, &users).await;
+        point("refuse.lifted").await?;
         let next = [(claim.user.clone(), claim.version + 1)];
         self.identity.raise(migration, &next).await?;
+        point("refuse.raised").await?;
         self.identity.restore(migration, &next).await?;
+        point("refuse.restored").await?;
         Ok(())
     }
 

@@ -24,6 +24,7 @@ pub enum Action {
 impl Action {
     pub(crate) async fn run(self, name: &'static str) -> Result<(), Injected> {
         use nix::sys::signal::{Signal, raise};
+        record(name, self);
         match self {
             // Raised in this very thread: nothing after it runs.
             Self::Kill => drop(raise(Signal::SIGKILL)),
@@ -33,6 +34,27 @@ impl Action {
         }
         Ok(())
     }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill => f.write_str("kill"),
+            Self::Stop => f.write_str("stop"),
+            Self::Error => f.write_str("error"),
+            Self::Stall(time) => write!(f, "stall:{}ms", time.as_millis()),
+        }
+    }
+}
+
+/// Adds a line to the file that `HANDOVER_FAULT_STRIKES` names, so that a test knows what struck in other processes.
+/// It is written before the action: a killed process writes nothing.
+fn record(name: &'static str, action: Action) {
+    use std::io::Write as _;
+    let Some(path) = std::env::var_os("HANDOVER_FAULT_STRIKES") else { return };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(format!("{name}={action}\n").as_bytes()));
+    written.unwrap_or_else(|error| panic!("HANDOVER_FAULT_STRIKES: {error}"));
 }
 
 /// One order of a schedule: `point=action@times`.
@@ -107,6 +129,11 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 });
 
 static PASSED: Mutex<Option<HashMap<&'static str, u64>>> = Mutex::new(None);
+
+/// Whether anything is to happen at any point.
+pub(crate) fn is_ordered() -> bool {
+    !RULES.is_empty()
+}
 
 /// What is to happen now that the point is passed once more.
 pub(crate) fn due(name: &'static str) -> Vec<Action> {

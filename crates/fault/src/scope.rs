@@ -36,6 +36,11 @@ fn held() -> MutexGuard<'static, HashMap<String, Arc<Held>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a test holds any point.
+pub(crate) fn holds_any() -> bool {
+    !held().is_empty()
+}
+
 /// Waits where a test holds this point.
 pub(crate) async fn hold(name: &'static str) {
     let Some(held) = held().get(name).cloned() else { return };

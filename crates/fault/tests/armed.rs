@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 use handover_fault::{Injected, Mutant, Scope, mutated, point};
 
 /// Cargo builds a package's examples before it runs the package's tests.
-fn crash(faults: &str, mutants: &str) -> Output {
+fn program() -> Command {
     let mut program = std::env::current_exe().unwrap();
     program.pop();
     program.pop();
     program.push("examples/crash");
-    Command::new(program).env("HANDOVER_FAULT", faults).env("HANDOVER_MUTANT", mutants).output().unwrap()
+    Command::new(program)
+}
+
+fn crash(faults: &str, mutants: &str) -> Output {
+    program().env("HANDOVER_FAULT", faults).env("HANDOVER_MUTANT", mutants).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -37,6 +41,17 @@ fn a_process_fails_or_stalls_where_it_is_told_to() {
     let output = crash("crash.first=stall:150ms@1;crash.second=stall:150ms@1", "no-lease");
     assert!(output.status.success() && before.elapsed() >= Duration::from_millis(300));
     assert!(said(&output).ends_with("before 3 true\nafter 3\n"), "{}", said(&output));
+}
+
+#[test]
+fn a_strike_is_on_record_before_it_strikes() {
+    let path = std::env::temp_dir().join(format!("handover-strikes-{}", std::process::id()));
+    let mut command = program();
+    command.env("HANDOVER_FAULT", "crash.first=stall:1ms@1;crash.second=kill@2");
+    let status = command.env("HANDOVER_FAULT_STRIKES", &path).output().unwrap().status;
+    assert_eq!(status.signal(), Some(9));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "crash.first=stall:1ms\ncrash.second=kill\n");
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

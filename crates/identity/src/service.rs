@@ -150,7 +150,9 @@ impl Identity {
         };
         let mirrored = match told {
             Ok(position) => {
-                self.forget(&change.outbox).await;
+                if point("identity.mirrored").await.is_ok() {
+                    self.forget(&change.outbox).await;
+                }
                 Mirrored::Yes(position)
             }
             Err(error) => {
@@ -189,7 +191,9 @@ impl Identity {
             let users: Vec<String> = users.into_iter().collect();
             let snapshots: Vec<Snapshot> =
                 self.truth.get(&users).await?.iter().map(Record::snapshot).collect();
+            point("identity.flushing").await?;
             self.write(&snapshots).await?;
+            point("identity.flushed").await?;
             self.truth.outbox_done(&ids).await?;
             done.batches += ids.len() as u64;
             done.users += snapshots.len() as u64;

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use handover_engine::{Engine, Job, StageName};
+use handover_fault::point;
 use handover_queue::{Entry, Queues};
 use handover_tracking::{Drawn, Kind, Tracking};
 
@@ -30,6 +31,9 @@ pub enum Error {
     /// Redis failed.
     #[error(transparent)]
     Queue(#[from] handover_queue::Error),
+    /// A test ordered this failure.
+    #[error(transparent)]
+    Injected(#[from] handover_fault::Injected),
 }
 
 /// Pushes jobs.
@@ -49,6 +53,7 @@ impl Producer {
     pub async fn fill(&self, kind: Kind, window: usize) -> Result<usize, Error> {
         let waiting = self.tracking.window(kind).await?;
         let drawn = self.tracking.draw(kind, window.saturating_sub(waiting).min(DRAW)).await?;
+        point("produce.drawn").await?;
         let stage = match kind {
             Kind::Move => StageName::Pause,
             Kind::Rollback => StageName::Rollback,
@@ -85,6 +90,7 @@ impl Producer {
             }
             let held: HashSet<(String, String, i64)> = held.jobs.into_iter().map(identity).collect();
             jobs.retain(|job| !held.contains(&identity(job.clone())));
+            point("produce.restoring").await?;
             restored += self.push(stage, jobs).await?;
         }
         Ok(restored)

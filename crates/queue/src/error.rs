@@ -99,6 +99,13 @@ impl Error {
     }
 }
 
+/// What a test ordered to fail may have been done or not, as when an answer is lost.
+impl From<handover_fault::Injected> for Error {
+    fn from(injected: handover_fault::Injected) -> Self {
+        Self::Unreachable(injected.to_string())
+    }
+}
+
 /// An operation's failure, with the deliveries that it did not settle: they are still held.
 #[derive(thiserror::Error)]
 #[error("{error}")]

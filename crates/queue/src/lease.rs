@@ -12,6 +12,8 @@ use crate::queues::{Queues, millis};
 use crate::scripts::CHUNK;
 use std::time::Duration;
 
+use handover_fault::point;
+
 /// What a recovery took back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -37,7 +39,9 @@ impl Queues {
             for token in chunk {
                 call.push(token.member());
             }
+            point("queue.renewing").await?;
             let positions: Vec<usize> = self.inner.hot.call(call).await?;
+            point("queue.renewed").await?;
             lost.extend(positions.iter().filter_map(|position| chunk.get(position - 1)).cloned());
         }
         Ok(lost)
@@ -60,7 +64,9 @@ impl Queues {
                 let (fate, payload) = fate(stage, &Token::from_member(member), max_recoveries);
                 call = call.arg(member).arg(fate).arg(payload);
             }
+            point("queue.recovering").await?;
             let (requeued, poisoned): (usize, usize) = self.inner.background.call(call).await?;
+            point("queue.recovered").await?;
             total.requeued += requeued;
             total.poisoned += poisoned;
             if expired.len() < STEP {
@@ -77,7 +83,9 @@ impl Queues {
         for _ in 0..STEPS {
             let call =
                 Call::script(&self.inner.scripts.promote, [keys.delayed(stage), keys.queue(stage)]).arg(STEP);
+            point("queue.promoting").await?;
             let moved: usize = self.inner.background.call(call).await?;
+            point("queue.promoted").await?;
             total += moved;
             if moved < STEP {
                 break;

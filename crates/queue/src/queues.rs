@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use handover_fault::{named, point};
 use redis::Client;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,7 +101,9 @@ impl Queues {
         for chunk in entries.chunks(CHUNK) {
             let mut call = Call::command("LPUSH", self.inner.keys.queue(stage));
             append(&mut call, chunk)?;
+            point("queue.pushing").await?;
             let _length: usize = self.inner.hot.call(call).await?;
+            point("queue.pushed").await?;
         }
         Ok(())
     }
@@ -128,7 +131,9 @@ impl Queues {
             .arg(max)
             .arg(millis(lease))
             .arg(&id);
+        point("queue.claiming").await?;
         let raw: Vec<Vec<u8>> = self.inner.hot.call(call).await?;
+        point("queue.claimed").await?;
         let (jobs, garbled) = sort_out(&id, &raw);
         let garbled = self.set_aside(stage, &garbled).await;
         let jobs = self.separate(stage, jobs, max).await;
@@ -153,7 +158,7 @@ impl Queues {
         let keys = &self.inner.keys;
         let script = &self.inner.scripts.ack;
         let mut along = Some(along).filter(|entries| !entries.is_empty());
-        self.settle(deliveries, |chunk| {
+        self.settle(deliveries, [named("queue.acking"), named("queue.acked")], |chunk| {
             let follows = along.take();
             let mut call = match follows {
                 Some(_) => Call::script(script, [keys.inflight(stage), keys.queue(next_stage)]),
@@ -178,7 +183,7 @@ impl Queues {
         mut delay: impl FnMut(&Entry<T>) -> Duration,
     ) -> Result<Settled, Rejected<T>> {
         let keys = &self.inner.keys;
-        self.settle(deliveries, |chunk| {
+        self.settle(deliveries, [named("queue.retrying"), named("queue.retried")], |chunk| {
             let mut call =
                 Call::script(&self.inner.scripts.retry, [keys.inflight(stage), keys.delayed(stage)]);
             for delivery in chunk {
@@ -202,7 +207,7 @@ impl Queues {
     ) -> Result<Settled, Rejected<T>> {
         let keys = &self.inner.keys;
         deliveries.reverse();
-        self.settle(deliveries, |chunk| {
+        self.settle(deliveries, [named("queue.handing_back"), named("queue.handed_back")], |chunk| {
             let mut call =
                 Call::script(&self.inner.scripts.hand_back, [keys.inflight(stage), keys.queue(stage)]);
             for delivery in chunk {
@@ -220,7 +225,7 @@ impl Queues {
         deliveries: Vec<Delivery<T>>,
         error: &str,
     ) -> Result<Settled, Rejected<T>> {
-        self.settle(deliveries, |chunk| {
+        self.settle(deliveries, [named("queue.parking"), named("queue.parked")], |chunk| {
             Ok(self.park_call(stage, chunk.iter().map(|delivery| (delivery.token(), error))))
         })
         .await
@@ -230,6 +235,7 @@ impl Queues {
     async fn settle<'a, T>(
         &'a self,
         mut deliveries: Vec<Delivery<T>>,
+        [before, after]: [&'static str; 2],
         mut call: impl FnMut(&[Delivery<T>]) -> Result<Call<'a>, Error>,
     ) -> Result<Settled, Rejected<T>> {
         let mut outcome = Settled::default();
@@ -237,7 +243,7 @@ impl Queues {
         while from < deliveries.len() {
             let to = deliveries.len().min(from + CHUNK);
             let settled: Result<usize, Error> = match call(&deliveries[from..to]) {
-                Ok(call) => self.inner.hot.call(call).await,
+                Ok(call) => self.between(before, call, after).await,
                 Err(error) => Err(error),
             };
             match settled {
@@ -253,6 +259,19 @@ impl Queues {
             }
         }
         Ok(outcome)
+    }
+
+    /// A call with a crash point on either side of it.
+    async fn between(
+        &self,
+        before: &'static str,
+        call: Call<'_>,
+        after: &'static str,
+    ) -> Result<usize, Error> {
+        point(before).await?;
+        let answer = self.inner.hot.call(call).await?;
+        point(after).await?;
+        Ok(answer)
     }
 
     fn park_call<'a, 't, E: std::fmt::Display>(

@@ -8,6 +8,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
+use handover_fault::point;
+
 use crate::call::Call;
 use crate::error::Error;
 use crate::queues::{Queues, millis};
@@ -74,6 +76,7 @@ impl Queues {
         for (field, value) in facts {
             call = call.arg(*field).arg(value);
         }
+        point("queue.beating").await?;
         self.inner.hot.call::<()>(call).await
     }
 

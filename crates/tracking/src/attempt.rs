@@ -1,6 +1,7 @@
 //! The transitions of open attempts. Each is a compare-and-set on `version` and `state`, for a whole batch
 //! in one statement, and says for which claims it held.
 
+use handover_fault::point;
 use handover_postgres::PooledConnection;
 use tokio_postgres::{Row, Transaction};
 
@@ -115,6 +116,7 @@ impl Tracking {
         if admitted > 0 {
             transaction.execute(&count, &[&admitted]).await?;
         }
+        point("tracking.admitting").await?;
         transaction.commit().await?;
         Ok(sort_out(claimed(&mut session, migration_id, &users, &versions).await?, target))
     }

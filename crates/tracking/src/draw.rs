@@ -1,5 +1,6 @@
 //! Drawing: taking the next users of the launched cohorts, in turn, into the bounded window of open attempts.
 
+use handover_fault::point;
 use tokio_postgres::Transaction;
 
 use crate::{Error, Kind, Tracking};
@@ -46,6 +47,7 @@ impl Tracking {
                 drawn.extend(draw_members(&transaction, source, rest).await?);
             }
         }
+        point("tracking.drawing").await?;
         transaction.commit().await?;
         Ok(drawn)
     }

@@ -34,6 +34,9 @@ pub enum Error {
     /// A row that must be there is not, or holds what no version of this program writes.
     #[error("tracking is damaged: {0}")]
     Damaged(String),
+    /// A test ordered this failure.
+    #[error(transparent)]
+    Injected(#[from] handover_fault::Injected),
 }
 
 impl Error {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use handover_fault::point;
 use handover_fence::{Side, Stands, State, UserVersion, look, standing};
 use handover_identity::{Record, State as Home};
 use handover_tracking::{OpenState, Standing};
@@ -134,6 +135,7 @@ impl Engine {
             };
             seen.decide(&mut due);
         }
+        point("fence.mends").await?;
         self.carry_out(id, migration, due).await
     }
 
@@ -178,6 +180,7 @@ impl Engine {
             let claims: Vec<_> = due.raise.iter().map(claim).collect();
             self.lift_if_gone(id, migration, Side::Legacy, &claims).await?;
         }
+        point("fence.mended").await?;
         count(&mut mended);
         Ok(mended)
     }

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use handover_fault::point;
 use handover_fence::Side;
 use handover_identity::{Flip, Record};
 use handover_tracking::{Claim, Closing, Ended, OpenAttempt, OpenState};
@@ -56,11 +57,14 @@ pub(crate) async fn flip(
         return Ok(Vec::new());
     }
     let names: Vec<String> = proven.iter().map(|claim| claim.user.clone()).collect();
+    point("complete.begins").await?;
     let before = engine.identity.get(&names).await?;
     let users = identity_users(proven.iter().cloned());
     // Before the flip: whoever is let onto the new system may write there at once.
     engine.open_destination(migration, &users).await?;
+    point("complete.opened").await?;
     let done = engine.identity.flip(migration, &users).await?;
+    point("complete.flipped").await?;
     let now = microseconds(SystemTime::now());
     let mut ended = Vec::with_capacity(proven.len());
     for ((claim, outcome), record) in proven.iter().zip(done.outcomes).zip(&before) {
@@ -74,7 +78,10 @@ pub(crate) async fn flip(
     }
     let moved = identity_users(ended.iter().map(|ended| ended.claim.clone()));
     engine.settle_fence_later(migration, Side::Legacy, &moved).await;
-    Ok(engine.tracking.close(id, Closing::Completed, &ended).await?)
+    point("complete.settled").await?;
+    let closed = engine.tracking.close(id, Closing::Completed, &ended).await?;
+    point("complete.committed").await?;
+    Ok(closed)
 }
 
 fn times(claim: &Claim, record: &Record, now: i64) -> Ended {

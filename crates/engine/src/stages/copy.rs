@@ -4,6 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use handover_canonical::copy::{HEADER, TRAILER};
+use handover_fault::point;
 use handover_plan::Entity;
 use handover_tracking::{Claim, Copied, OpenAttempt, OpenState, Tracking};
 use handover_transform::Scratch;
@@ -109,14 +110,18 @@ async fn transfer(engine: &Engine, bound: &Bound, attempts: &[OpenAttempt]) -> R
         position::wait(&mut replica, &fence(attempts)?, engine.options.replica_wait).await?;
     }
     let done = async {
+        point("copy.passed").await?;
         let source = snapshot(&mut replica).await?;
         if !engine.is_fenced_in(&source, migration, attempts).await? {
             return Err(Error::FenceUnseen { waited_ms: 0 });
         }
+        point("copy.snapshot").await?;
         let target = destination.transaction().await?;
         let done = load(&source, &target, &bundle, engine.options.verify_before_commit).await?;
         if matches!(done, Transfer::Committed(_)) {
+            point("copy.committing").await?;
             target.commit().await?;
+            point("copy.committed").await?;
         }
         Ok(done)
     }
@@ -149,9 +154,11 @@ async fn load(
     set_users(source, bundle, Access::Reads).await?;
     set_users(target, bundle, Access::Writes).await?;
     prove_empty(target, bundle).await?;
+    point("copy.proven_empty").await?;
     let mut hashes = Hashes::new(bundle);
     for nth in 0..bundle.bound.plan.entities().len() {
         load_entity(source, target, bundle, nth, &mut hashes).await?;
+        point("copy.loading").await?;
     }
     if verify {
         let written = read_back(target, bundle).await?;
@@ -163,6 +170,7 @@ async fn load(
     }
     // The last statement before COMMIT: whoever sees the attempt as verifying sees all of its rows.
     let copied: Vec<Copied> = (0..bundle.len()).map(|user| copied(bundle, &hashes, user)).collect();
+    point("copy.hashed").await?;
     let claims = Tracking::copied(target, bundle.bound.migration_id, &copied).await?;
     Ok(if claims.len() == bundle.len() { Transfer::Committed(claims) } else { Transfer::Outrun(claims) })
 }
@@ -203,6 +211,7 @@ async fn load_entity(
     let (mut hashing, mut scratch) = (hashes.entity(bundle, nth), Scratch::default());
     while let Some(tuple) = rows.next().await? {
         let user = owner(bundle, &entity.name, &tuple)?;
+        point("copy.extracting").await?;
         hashing.add(user, tuple.after(1))?;
         writer.put(entity, load, &tuple, &mut scratch)?;
         if writer.buffer.len() >= CHUNK && !writer.flush().await? {

@@ -38,6 +38,7 @@ async fn pause(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     let bound = engine.options.max_paused;
     engine.fence_must_be_whole(id, &claims).await?;
     let Admission { admitted, no_room } = engine.tracking.admit(id, Kind::Move, &claims, bound).await?;
+    point("pause.admitted").await?;
     outcomes.set_all(no_room, &Outcome::NotNow);
     if admitted.is_empty() {
         return Ok(outcomes);
@@ -47,6 +48,7 @@ async fn pause(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     // From here on an error is retried with the users admitted: a second pass finds them so and goes on.
     let paused = begin(engine, &migration, id, &admitted, &mut outcomes).await?;
     let paused = fence(engine, &migration, admitted, &paused, &mut outcomes).await?;
+    point("pause.fenced").await?;
     if paused.is_empty() {
         return Ok(outcomes);
     }
@@ -55,6 +57,7 @@ async fn pause(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
         None => position(engine).await?,
     };
     let fenced = engine.tracking.fenced(id, &paused, &position.lsn, &position.server).await?;
+    point("pause.committed").await?;
     outcomes.set_all(fenced, &Outcome::Advance(StageName::Copy));
     engine.lift_if_gone(id, &migration, Side::Legacy, &paused).await?;
     Ok(outcomes)
@@ -92,6 +95,7 @@ async fn begin(
 ) -> Result<Vec<Claim>, Error> {
     let users = identity_users(admitted.iter().map(OpenAttempt::claim));
     let done = engine.identity.begin(migration, &users).await?;
+    point("pause.begun").await?;
     let (mut paused, mut skipped, mut busy) = (Vec::new(), Vec::new(), Vec::new());
     for (attempt, outcome) in admitted.iter().zip(done.outcomes) {
         let claim = attempt.claim();
@@ -118,6 +122,7 @@ async fn begin(
     };
     let users: Vec<String> = paused.iter().map(|claim| claim.user.clone()).collect();
     engine.identity.drain(&users, told.as_ref(), engine.options.drain).await?;
+    point("pause.drained").await?;
     Ok(paused)
 }
 

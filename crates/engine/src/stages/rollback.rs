@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use handover_canonical::Digest;
+use handover_fault::point;
 use handover_fence::Side;
 use handover_identity::Mirrored;
 use handover_identity::{BeginRollback, Release};
@@ -49,6 +50,7 @@ async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     let bound = engine.options.max_paused;
     engine.fence_must_be_whole(id, &claims).await?;
     let Admission { admitted, no_room } = engine.tracking.admit(id, Kind::Rollback, &claims, bound).await?;
+    point("rollback.admitted").await?;
     outcomes.set_all(no_room, &Outcome::NotNow);
     let (removed, standing): (Vec<_>, Vec<_>) = admitted.into_iter().partition(|attempt| attempt.removed);
     let gone: Vec<Claim> = removed.iter().map(OpenAttempt::claim).collect();
@@ -56,11 +58,15 @@ async fn stage(engine: &Engine, migration: String, id: i32, claims: Vec<Claim>) 
     let paused = begin(engine, &migration, id, standing, &mut outcomes).await?;
     let mut paused = fence(engine, &migration, id, paused, &mut outcomes).await?;
     if !paused.is_empty() {
+        point("rollback.fenced").await?;
         let left = carry::claim(engine, &migration, &paused).await?;
+        point("rollback.claimed").await?;
         paused.retain(|attempt| left.contains_key(&attempt.claim()));
         let position = position::take(&engine.primary).await?;
+        point("rollback.positioned").await?;
         let claims: Vec<Claim> = paused.iter().map(OpenAttempt::claim).collect();
         let fenced = engine.tracking.fenced(id, &claims, &position.lsn, &position.server).await?;
+        point("rollback.recorded").await?;
         let mut standing = paused;
         standing.retain(|attempt| fenced.contains(&attempt.claim()));
         for (bound, attempts) in by_plan(engine, "rollback", &migration, standing, &mut outcomes).await {
@@ -85,6 +91,7 @@ async fn begin(
     }
     let users = identity_users(attempts.iter().map(OpenAttempt::claim));
     let done = engine.identity.begin_rollback(migration, &users).await?;
+    point("rollback.begun").await?;
     let (mut paused, mut busy) = (Vec::new(), Vec::new());
     for (attempt, outcome) in attempts.into_iter().zip(done.outcomes) {
         match outcome {
@@ -102,6 +109,7 @@ async fn begin(
     if let Mirrored::Yes(told) = done.mirrored {
         let users: Vec<String> = paused.iter().map(|attempt| attempt.claim().user).collect();
         engine.identity.drain(&users, told.as_ref(), engine.options.drain).await?;
+        point("rollback.drained").await?;
         return Ok(paused);
     }
     let reason = "the mirror does not know of the pause yet".to_owned();
@@ -146,6 +154,7 @@ async fn take_out(
 ) -> Result<Vec<(Claim, Outcome)>, Error> {
     let migration = bound.plan.name();
     let source = scan::source(engine, &engine.bundle(bound, &attempts)?, position).await?;
+    point("rollback.hashed").await?;
     let (mut going, mut legacy_changed) = (Vec::new(), Vec::new());
     for (nth, attempt) in attempts.into_iter().enumerate() {
         let digest = source.digest(bound, nth);
@@ -220,10 +229,12 @@ async fn remove(
         let builder = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
         let transaction = builder.start().await?;
         let (same, changed) = compare_all(engine, &transaction, bound, going).await?;
+        point("rollback.compared").await?;
         let claims: Vec<Claim> = same.iter().map(|going| going.attempt.claim()).collect();
         let held: Vec<(Claim, Digest)> =
             same.iter().map(|going| (going.attempt.claim(), going.source)).collect();
         carry::spend(engine, bound.plan.name(), &held).await?;
+        point("rollback.spent").await?;
         let same: Vec<OpenAttempt> = same.into_iter().map(|going| going.attempt).collect();
         if !same.is_empty() {
             delete(&transaction, &engine.bundle(bound, &same)?).await?;
@@ -233,7 +244,9 @@ async fn remove(
             // Somebody took one of them back meanwhile: nothing is removed, and the next pass sees who is left.
             return Err(Error::Outrun);
         }
+        point("rollback.removing").await?;
         transaction.commit().await?;
+        point("rollback.removed").await?;
         Ok((removed, changed))
     }
     .await;
@@ -307,8 +320,11 @@ pub(crate) async fn back_home(
     let users = identity_users(gone.iter().cloned());
     // Before the release: whoever is let back onto legacy may write there at once, and nowhere else.
     engine.settle_fence(migration, Side::Destination, &users).await?;
+    point("rollback.settled").await?;
     engine.lift_fence(migration, Side::Legacy, &users).await?;
+    point("rollback.lifted").await?;
     let done = engine.identity.release(migration, &users).await?;
+    point("rollback.released").await?;
     let mut ended = Vec::with_capacity(gone.len());
     for (claim, outcome) in gone.iter().zip(done.outcomes) {
         match outcome {
@@ -322,5 +338,7 @@ pub(crate) async fn back_home(
             ),
         }
     }
-    Ok(engine.tracking.close(id, Closing::RolledBack, &ended).await?)
+    let closed = engine.tracking.close(id, Closing::RolledBack, &ended).await?;
+    point("rollback.committed").await?;
+    Ok(closed)
 }

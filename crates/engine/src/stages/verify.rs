@@ -2,6 +2,7 @@
 //! told to, hashes the source again past a fresh position, to prove that nothing wrote during the pause.
 
 use handover_canonical::Digest;
+use handover_fault::point;
 use handover_tracking::{Claim, OpenAttempt, OpenState};
 
 use super::{Outcomes, by_migration, by_plan, splitting, standing};
@@ -47,12 +48,14 @@ async fn verify(
 ) -> Result<Vec<(Claim, Outcome)>, Error> {
     let bundle = engine.bundle(bound, &attempts)?;
     let written = scan::destination(&engine.destination, &bundle).await?;
+    point("verify.read_back").await?;
     let again = if engine.options.recheck_source {
         Some(scan::source(engine, &bundle, &position::take(&engine.primary).await?).await?)
     } else {
         None
     };
     metrics::counter!("handover_digests_compared_total").increment(bundle.len() as u64);
+    point("verify.compared").await?;
     let (mut equal, mut outcomes) = (Vec::new(), Vec::new());
     for (nth, attempt) in attempts.iter().enumerate() {
         match fault(bound, attempt, nth, &written, again.as_ref()) {
@@ -61,6 +64,7 @@ async fn verify(
         }
     }
     let verified = engine.tracking.verified(bound.migration_id, &equal).await?;
+    point("verify.committed").await?;
     outcomes.extend(verified.into_iter().map(|claim| (claim, Outcome::Advance(StageName::Complete))));
     Ok(outcomes)
 }

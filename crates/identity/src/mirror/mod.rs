@@ -12,6 +12,7 @@ mod script;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use handover_fault::point;
 use secrecy::SecretString;
 
 use crate::error::Error;
@@ -138,7 +139,9 @@ impl Mirror {
             for snapshot in chunk {
                 call.arg(field_of_user(&snapshot.user).as_ref()).arg(&snapshot.text);
             }
+            point("mirror.writing").await?;
             written.add(self.link.run(&call).await?)?;
+            point("mirror.written").await?;
         }
         Ok(written)
     }
@@ -147,7 +150,9 @@ impl Mirror {
     pub async fn heartbeat(&self) -> Result<Position, Error> {
         let mut call = script::HEARTBEAT.prepare_invoke();
         call.key(self.keys.changes()).arg(self.changes_kept).arg(fresh_generation()?);
+        point("mirror.beating").await?;
         let (number, generation): (u64, String) = self.link.run(&call).await?;
+        point("mirror.beat").await?;
         Ok(Position { number, generation })
     }
 
@@ -207,7 +212,9 @@ impl Mirror {
         let until = until.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let mut call = script::READY.prepare_invoke();
         call.key(self.keys.identity()).arg(run_id).arg(until);
+        point("mirror.readying").await?;
         let (word, run_id): (String, String) = self.link.run(&call).await?;
+        point("mirror.ready").await?;
         match word.as_str() {
             "renewed" => Ok(Renewal::Renewed),
             "first" => Ok(Renewal::First),

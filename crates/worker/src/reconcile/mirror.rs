@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use handover_fault::point;
 use handover_identity::{Identity, Readiness, Renewal};
 use tokio::sync::Mutex;
 
@@ -57,7 +58,9 @@ impl Keeper {
     async fn rebuild(&self) -> anyhow::Result<String> {
         // Before the first field is written: until the last is, Identity itself is asked.
         self.identity.mirror().clear_ready().await?;
+        point("reconcile.cleared").await?;
         let done = self.identity.rebuild_mirror().await?;
+        point("reconcile.rebuilt").await?;
         metric::mirror_rebuilt();
         tracing::info!(
             users = done.users,

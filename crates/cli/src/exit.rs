@@ -70,7 +70,7 @@ fn of_tracking(error: &Tracking) -> Option<Exit> {
         Tracking::BadCohortName(_) => Exit::Usage,
         // The variant is transparent, so that what it holds is not in the chain.
         Tracking::Postgres(error) => return of_postgres(error),
-        Tracking::Damaged(_) => return None,
+        Tracking::Damaged(_) | Tracking::Injected(_) => return None,
     })
 }
 

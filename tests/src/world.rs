@@ -156,6 +156,11 @@ impl World {
         Ok(self.sandbox.adopt(name, pid)?)
     }
 
+    /// The servers.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
     /// What this world was made of.
     pub fn setup(&self) -> Setup {
         self.setup

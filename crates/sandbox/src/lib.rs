@@ -32,4 +32,4 @@ pub use error::Error;
 pub use install::ensure_package;
 pub use options::{Install, Options, Server};
 pub use root::{stop_kept, sweep};
-pub use sandbox::{Kept, Sandbox};
+pub use sandbox::{Kept, Sandbox, Shutdown};

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Ports are free when they are looked for and may be taken when they are used: then all is started again.
 const PORT_ATTEMPTS: usize = 8;
@@ -20,7 +20,7 @@ const PORT_ATTEMPTS: usize = 8;
 /// Throw-away servers. Dropping it ends them and removes every file, unless it is kept.
 #[derive(Debug)]
 pub struct Sandbox {
-    children: BTreeMap<Server, Child>,
+    children: Mutex<BTreeMap<Server, Child>>,
     ports: BTreeMap<Server, u16>,
     urls: BTreeMap<Server, String>,
     given: BTreeSet<Server>,
@@ -30,6 +30,15 @@ pub struct Sandbox {
     workshop: Workshop,
     // Last: fields are dropped in order, and servers must have ended before their files go.
     root: Root,
+}
+
+/// How a server is ended before it is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Its sessions are ended, and what it holds is written: Postgres' fast shutdown, Redis' on SIGINT.
+    Fast,
+    /// As if the machine had stopped: Postgres' immediate shutdown, Redis killed.
+    Immediate,
 }
 
 /// What is left running by [`Sandbox::keep`].
@@ -72,7 +81,7 @@ impl Sandbox {
         workshop.prepare(servers)?;
         let given = urls.keys().copied().collect();
         Ok(Self {
-            children: BTreeMap::new(),
+            children: Mutex::default(),
             ports: BTreeMap::new(),
             urls,
             given,
@@ -105,34 +114,40 @@ impl Sandbox {
         if servers.contains(&Server::Replica) { self.wait_for_stream().await } else { Ok(()) }
     }
 
-    fn launch(&mut self, server: Server) -> Result<(), Error> {
+    fn launch(&self, server: Server) -> Result<(), Error> {
         let child = self.workshop.launch(server, &self.ports)?;
         let identity = Identity::of(child.id());
-        self.children.insert(server, child);
+        self.children().insert(server, child);
         // One that has ended already is noticed when it is waited for.
         identity.map_or(Ok(()), |identity| self.root.note(server.name(), identity))
     }
 
+    fn children(&self) -> MutexGuard<'_, BTreeMap<Server, Child>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until a server of ours answers.
-    async fn wait_for(&mut self, server: Server) -> Result<(), Error> {
-        let Self { children, ports, urls, workshop, .. } = self;
-        let (url, folder) = (&urls[&server], workshop.folder(server));
-        let Some(child) = children.get_mut(&server) else { return Ok(()) };
-        let pid = child.id();
-        let ended = || has_ended(child, server, workshop);
+    async fn wait_for(&self, server: Server) -> Result<(), Error> {
+        let (url, folder) = (&self.urls[&server], self.workshop.folder(server));
+        let Some(pid) = self.pid(server) else { return Ok(()) };
+        let ended = || self.has_ended(server);
         if server == Server::Redis {
-            let port = ports[&server];
+            let port = self.ports[&server];
             return ready::wait(server, ended, || ready::redis(port, pid)).await;
         }
         ready::wait(server, ended, || ready::postgres(url, &folder)).await
     }
 
-    async fn wait_for_stream(&mut self) -> Result<(), Error> {
-        let Self { children, urls, workshop, .. } = self;
-        let (primary, replica) = (&urls[&Server::Legacy], &urls[&Server::Replica]);
-        let Some(child) = children.get_mut(&Server::Replica) else { return Ok(()) };
-        let ended = || has_ended(child, Server::Replica, workshop);
+    async fn wait_for_stream(&self) -> Result<(), Error> {
+        let (primary, replica) = (&self.urls[&Server::Legacy], &self.urls[&Server::Replica]);
+        let ended = || self.has_ended(Server::Replica);
         ready::wait(Server::Replica, ended, || ready::streaming(primary, replica)).await
+    }
+
+    fn has_ended(&self, server: Server) -> Option<Error> {
+        let mut children = self.children();
+        let ended = children.get_mut(&server)?.try_wait().map_or(true, |status| status.is_some());
+        ended.then(|| Error::Ended { server: server.name(), log: self.workshop.log_tail(server) })
     }
 
     /// URL of a server's first database. A sandbox without a replica answers with the primary's.
@@ -179,7 +194,7 @@ impl Sandbox {
 
     /// Pid of a server's main process; `None` for one that the environment names.
     pub fn pid(&self, server: Server) -> Option<u32> {
-        self.children.get(&server).map(Child::id)
+        self.children().get(&server).map(Child::id)
     }
 
     /// Creates an empty database and returns its URL. On a server from the environment its name gets a
@@ -230,7 +245,8 @@ impl Sandbox {
     /// Ends one server at once, as a crash would: what it had not made durable may be lost. Nothing happens to
     /// a server that the environment names.
     pub fn crash(&mut self, server: Server) {
-        if let Some(mut child) = self.children.remove(&server) {
+        let child = self.children().remove(&server);
+        if let Some(mut child) = child {
             ask_to_end(server, &child);
             let _ = child.wait();
         }
@@ -239,23 +255,38 @@ impl Sandbox {
     /// Starts a server again on its old port and with its old data, having ended it if it runs, and waits until
     /// it answers, and a replica streams. A server that the environment names is left alone.
     pub async fn restart(&mut self, server: Server) -> Result<(), Error> {
+        self.start_again(server, Shutdown::Immediate).await
+    }
+
+    /// The same while others use it, the server having ended in that way.
+    pub async fn start_again(&self, server: Server, how: Shutdown) -> Result<(), Error> {
         if !self.ports.contains_key(&server) {
             return Ok(());
         }
-        self.crash(server);
+        let child = self.children().remove(&server);
+        if let Some(mut child) = child {
+            match how {
+                Shutdown::Immediate => ask_to_end(server, &child),
+                Shutdown::Fast => signal(&child, Signal::SIGINT),
+            }
+            tokio::task::spawn_blocking(move || child.wait())
+                .await?
+                .map_err(Error::io("wait for", server.name()))?;
+        }
         self.launch(server)?;
         self.wait_for(server).await?;
         if server == Server::Replica { self.wait_for_stream().await } else { Ok(()) }
     }
 
     fn end_servers(&mut self) {
-        for (server, child) in &self.children {
+        let mut children = self.children();
+        for (server, child) in children.iter() {
             ask_to_end(*server, child);
         }
-        for child in self.children.values_mut() {
+        for child in children.values_mut() {
             let _ = child.wait();
         }
-        self.children.clear();
+        children.clear();
     }
 }
 
@@ -271,16 +302,15 @@ impl Drop for Sandbox {
 /// it continues.
 fn ask_to_end(server: Server, child: &Child) {
     let signal = if server == Server::Redis { Signal::SIGKILL } else { Signal::SIGQUIT };
-    for signal in [signal, Signal::SIGCONT] {
-        if let Some(process) = Identity::of(child.id()) {
-            process.signal(signal);
-        }
+    for what in [signal, Signal::SIGCONT] {
+        self::signal(child, what);
     }
 }
 
-fn has_ended(child: &mut Child, server: Server, workshop: &Workshop) -> Option<Error> {
-    let ended = child.try_wait().map_or(true, |status| status.is_some());
-    ended.then(|| Error::Ended { server: server.name(), log: workshop.log_tail(server) })
+fn signal(child: &Child, what: Signal) {
+    if let Some(process) = Identity::of(child.id()) {
+        process.signal(what);
+    }
 }
 
 fn own_url(server: Server, port: u16, database: &str) -> String {

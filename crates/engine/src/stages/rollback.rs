@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::{StreamExt as _, stream};
 use handover_canonical::Digest;
 use handover_fault::point;
 use handover_fence::Side;
@@ -24,6 +25,12 @@ use crate::scan::Access;
 use crate::takeback::identity_users;
 use crate::{Engine, Error, Job, Outcome, StageName, Step, position, reason, scan};
 
+/// How many users one batch pauses. Those who changed cost many round trips each, for a report or a reverse load, and
+/// the whole batch is paused meanwhile. More processes, and more batches in each, take more users back at a time.
+const MOST_AT_ONCE: usize = 8;
+/// How many of a batch's changed users are seen to at the same time; each takes a session on either side.
+const CHANGED_AT_ONCE: usize = 2;
+
 /// The rollback stage.
 pub struct Rollback(pub Engine);
 
@@ -33,7 +40,7 @@ impl Step for Rollback {
     }
 
     async fn capacity(&self, want: usize) -> Result<usize, Error> {
-        self.0.room(Kind::Rollback, want).await
+        self.0.room(Kind::Rollback, want.min(MOST_AT_ONCE)).await
     }
 
     async fn run(&self, jobs: &[Job]) -> Vec<Outcome> {
@@ -170,18 +177,33 @@ async fn take_out(
     let home = back_home(engine, migration, bound.migration_id, &removed).await?;
     let mut outcomes: Vec<(Claim, Outcome)> =
         home.into_iter().map(|claim| (claim, Outcome::Finished)).collect();
-    for attempt in legacy_changed {
-        outcomes.push((attempt.claim(), refused(engine, bound, &attempt, LEGACY_CHANGED).await));
-    }
-    for going in changed {
-        let claim = going.attempt.claim();
-        if going.attempt.carry_back {
-            outcomes.push((claim, Box::pin(carry_back(engine, bound, going)).await));
-        } else {
-            outcomes.push((claim, refused(engine, bound, &going.attempt, CHANGED).await));
+    let on_legacy = legacy_changed.into_iter().map(|attempt| Changed::OnLegacy(Box::new(attempt)));
+    let changed = on_legacy.chain(changed.into_iter().map(|going| Changed::OnNew(Box::new(going))));
+    let seen_to =
+        stream::iter(changed).map(|changed| see_to(engine, bound, changed)).buffered(CHANGED_AT_ONCE);
+    outcomes.extend(seen_to.collect::<Vec<_>>().await);
+    Ok(outcomes)
+}
+
+/// An attempt that cannot simply be undone.
+enum Changed {
+    OnLegacy(Box<OpenAttempt>),
+    OnNew(Box<Going>),
+}
+
+/// Carries changes back where that was ordered; refuses otherwise.
+async fn see_to(engine: &Engine, bound: &Bound, changed: Changed) -> (Claim, Outcome) {
+    match changed {
+        Changed::OnLegacy(attempt) => {
+            (attempt.claim(), refused(engine, bound, &attempt, LEGACY_CHANGED).await)
+        }
+        Changed::OnNew(going) if going.attempt.carry_back => {
+            (going.attempt.claim(), Box::pin(carry_back(engine, bound, *going)).await)
+        }
+        Changed::OnNew(going) => {
+            (going.attempt.claim(), refused(engine, bound, &going.attempt, CHANGED).await)
         }
     }
-    Ok(outcomes)
 }
 
 /// Carries one user's changes back, and then removes what was carried. One user's trouble stays that user's.

@@ -13,6 +13,7 @@ mod guard;
 mod late_writers;
 mod ledger;
 mod processes;
+mod recovery_breaker;
 mod roles;
 mod rollback;
 mod secured;

@@ -21,7 +21,7 @@ mod validate;
 
 pub use error::{Problem, SettingsError};
 pub use sections::{
-    Copy, Destination, Format, Identity, Legacy, Level, Log, Pause, Plans, Postgres, Reconcile, Redis,
-    Settings, UserKey, Verify, Worker,
+    Breaker, Copy, Destination, Format, Identity, Legacy, Level, Log, Pause, Plans, Postgres, Reconcile,
+    Redis, Settings, UserKey, Verify, Worker,
 };
 pub use servers::Server;

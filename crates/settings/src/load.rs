@@ -139,6 +139,7 @@ fn assemble(mut tree: Table, problems: &mut Vec<Problem>) -> Settings {
         verify: section("verify", &mut tree, problems),
         worker: section("worker", &mut tree, problems),
         reconcile: section("reconcile", &mut tree, problems),
+        breaker: section("breaker", &mut tree, problems),
         postgres: section("postgres", &mut tree, problems),
         log: section("log", &mut tree, problems),
     };

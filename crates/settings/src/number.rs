@@ -1,4 +1,4 @@
-//! Whole numbers, from a file's integer or an environment variable's text.
+//! Numbers, from a file's integer or an environment variable's text.
 //!
 //! The `config` crate would round a fraction and take `true` for 1; a setting that is silently another one
 //! than was written is worse than an error.
@@ -24,4 +24,21 @@ where
         Raw::Text(text) => text.trim().parse().map_err(|_| D::Error::custom("expected a whole number"))?,
     };
     T::try_from(number).map_err(|_| D::Error::custom("the number is out of range"))
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a number")]
+enum RawFraction {
+    Whole(i64),
+    Fraction(f64),
+    Text(String),
+}
+
+/// Deserialises a number that may have a fraction, and refuses booleans and what is no number.
+pub(crate) fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    match RawFraction::deserialize(deserializer)? {
+        RawFraction::Whole(number) => Ok(number as f64),
+        RawFraction::Fraction(number) => Ok(number),
+        RawFraction::Text(text) => text.trim().parse().map_err(|_| D::Error::custom("expected a number")),
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::number::whole;
+use crate::number::{fraction, whole};
 
 /// Everything that can be set. `load` gives only settings that hold together.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub worker: Worker,
     /// The reconciler.
     pub reconcile: Reconcile,
+    /// When a cohort is held by itself.
+    pub breaker: Breaker,
     /// Limits of every Postgres session.
     pub postgres: Postgres,
     /// Logging.
@@ -325,6 +327,27 @@ impl Default for Reconcile {
             sample: Duration::from_secs(2),
             leader_retry: Duration::from_secs(2),
         }
+    }
+}
+
+/// When a cohort is held by itself, until an operator releases it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Breaker {
+    /// The failure rate is taken over this many of the cohort's newest moves, and not before there are as many.
+    #[serde(deserialize_with = "whole")]
+    pub min_attempts: u32,
+    /// The share of them that may fail; 1 lets all of them fail.
+    #[serde(deserialize_with = "fraction")]
+    pub failure_rate: f64,
+    /// Moves that may fail since the destination's digest differed from the source's.
+    #[serde(deserialize_with = "whole")]
+    pub max_mismatches: u32,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { min_attempts: 100, failure_rate: 0.2, max_mismatches: 5 }
     }
 }
 

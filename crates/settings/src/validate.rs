@@ -67,6 +67,9 @@ impl Settings {
         checks.within("worker.batch", &self.worker.batch, &(1..=LARGEST_BATCH));
         checks.within("worker.max_tries", &self.worker.max_tries, &(1..=1000));
         checks.within("worker.max_recoveries", &self.worker.max_recoveries, &(1..=1000));
+        checks.within("breaker.min_attempts", &self.breaker.min_attempts, &(1..=100_000));
+        checks.within("breaker.failure_rate", &self.breaker.failure_rate, &(0.0..=1.0));
+        checks.within("breaker.max_mismatches", &self.breaker.max_mismatches, &(0..=1_000_000));
     }
 
     fn check_durations(&self, checks: &mut Checks<'_>) {

@@ -18,24 +18,16 @@ impl Tracking {
         let transaction = session.transaction().await?;
         let hold = "UPDATE handover.cohort SET held = true, held_reason = $2 WHERE id = $1";
         transaction.execute(hold, &[&cohort.id, &reason]).await?;
-        let sql = format!(
-            "WITH back AS ({WITHDRAW}),
-             asked AS (INSERT INTO handover.request (kind, migration_id, user_key, cohort_id)
-                       SELECT 'move', migration_id, user_key, cohort_id FROM back),
-             -- A number that was given out is never given to another attempt.
-             used AS (UPDATE handover.member m SET version = back.version FROM back
-                       WHERE m.migration_id = back.migration_id AND m.user_key = back.user_key),
-             count AS (INSERT INTO handover.counter SELECT $1, 'queued', count(*) FROM back HAVING count(*) > 0)
-             SELECT count(*) FROM back"
-        );
-        let withdrawn = transaction.query_one(&sql, &[&cohort.id]).await?.get(0);
+        let withdrawn = withdraw(&transaction, cohort.id).await?;
         transaction.commit().await?;
         Ok(withdrawn)
     }
 
-    /// Lets a held cohort go on. False where it was not held.
+    /// Lets a held cohort go on; what failed before is not held against it any more. False where it was not held.
     pub async fn release(&self, cohort: &CohortInfo) -> Result<bool, Error> {
-        let sql = "UPDATE handover.cohort SET held = false, held_reason = NULL WHERE id = $1 AND held";
+        let sql =
+            "UPDATE handover.cohort SET held = false, held_reason = NULL, judged_from = clock_timestamp()
+                    WHERE id = $1 AND held";
         Ok(self.pool.get().await?.execute(sql, &[&cohort.id]).await? == 1)
     }
 
@@ -79,6 +71,21 @@ impl Tracking {
             SELECT count(*) FROM gone";
         Ok(self.pool.get().await?.query_one(sql, &[&cohort.id]).await?.get(0))
     }
+}
+
+/// Takes a held cohort's users back out of the window, to wait as queued; returns how many.
+pub(crate) async fn withdraw(transaction: &Transaction<'_>, cohort_id: i32) -> Result<i64, Error> {
+    let sql = format!(
+        "WITH back AS ({WITHDRAW}),
+         asked AS (INSERT INTO handover.request (kind, migration_id, user_key, cohort_id)
+                   SELECT 'move', migration_id, user_key, cohort_id FROM back),
+         -- A number that was given out is never given to another attempt.
+         used AS (UPDATE handover.member m SET version = back.version FROM back
+                   WHERE m.migration_id = back.migration_id AND m.user_key = back.user_key),
+         count AS (INSERT INTO handover.counter SELECT $1, 'queued', count(*) FROM back HAVING count(*) > 0)
+         SELECT count(*) FROM back"
+    );
+    Ok(transaction.query_one(&sql, &[&cohort_id]).await?.get(0))
 }
 
 /// Moves `launched_seq` back to what was drawn; returns how many users that un-queues.

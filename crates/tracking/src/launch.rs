@@ -65,7 +65,8 @@ impl Tracking {
         Ok(Launched { queued, not_started })
     }
 
-    /// Queues again the users of a cohort who ended in that state; all, or those named. Returns how many.
+    /// Queues again the users of a cohort who ended in that state; all, or those named. Returns how many. What
+    /// failed before is not held against the cohort any more.
     pub async fn retry(
         &self,
         cohort: &CohortInfo,
@@ -79,6 +80,8 @@ impl Tracking {
                    AND NOT EXISTS (SELECT FROM handover.open_attempt o
                                     WHERE o.migration_id = m.migration_id AND o.user_key = m.user_key)
                 ON CONFLICT DO NOTHING RETURNING 1),
+             anew AS (UPDATE handover.cohort SET judged_from = clock_timestamp()
+                       WHERE id = $1 AND EXISTS (SELECT FROM asked)),
              count AS (INSERT INTO handover.counter SELECT $1, v.state::handover.member_state, v.sign * n
                 FROM (SELECT count(*) n FROM asked) a, (VALUES ($2, -1), ('queued', 1)) v(state, sign) WHERE n > 0)
             SELECT count(*) FROM asked";

@@ -4,6 +4,7 @@
 //! It decides nothing: which transition follows which is the engine's. It knows neither Redis nor Identity.
 
 mod attempt;
+mod breaker;
 mod close;
 mod cohort;
 mod completed;
@@ -21,6 +22,7 @@ mod stray;
 mod user;
 
 pub use attempt::Copied;
+pub use breaker::{Limits, Tripped};
 pub use close::{Closing, Ended};
 pub use cohort::{AddReport, Adding, Clash, ClashKind, CohortInfo, Removed};
 pub use completed::Completed;
@@ -40,6 +42,7 @@ use handover_postgres::{Connection, Pool, Step};
 const SCHEMA: &[Step] = &[
     ("0001_tracking", include_str!("schema/0001_tracking.sql")),
     ("0002_carry_back", include_str!("schema/0002_carry_back.sql")),
+    ("0003_breaker", include_str!("schema/0003_breaker.sql")),
 ];
 
 /// The tracking tables, reached through a pool on the destination.

@@ -33,6 +33,7 @@ const UNSETTLED: &str = "handover_jobs_unsettled_total";
 const PANICS: &str = "handover_panics_total";
 const TROUBLE: &str = "handover_call_failures_total";
 const REBUILDS: &str = "handover_redis_rebuilds_total";
+const TRIPPED: &str = "handover_breakers_tripped_total";
 const LEADER: &str = "handover_leader";
 const DUTY_SECONDS: &str = "handover_duty_seconds";
 const DUTY_FAILURES: &str = "handover_duty_failures_total";
@@ -78,6 +79,7 @@ pub(crate) const ALL: &[Described] = &[
     (PANICS, Type::Counter, "stage", "batches whose step panicked"),
     (TROUBLE, Type::Counter, "stage, call", "failed calls of the queue, or of the stage's capacity"),
     (REBUILDS, Type::Counter, "stage", "connections to Redis that the watchdog rebuilt"),
+    (TRIPPED, Type::Counter, "", "cohorts that the circuit breaker held"),
     (LEADER, Type::Gauge, "", "1 where this reconciler leads"),
     (DUTY_SECONDS, Type::Histogram, "duty", "time that one round of a reconciler's duty took"),
     (DUTY_FAILURES, Type::Counter, "duty", "rounds of a duty that failed"),
@@ -207,6 +209,10 @@ pub(crate) fn trouble(stage: StageName, call: &'static str) {
 
 pub(crate) fn rebuilt(stage: StageName) {
     counter!(REBUILDS, "stage" => stage.as_str()).increment(1);
+}
+
+pub(crate) fn tripped() {
+    counter!(TRIPPED).increment(1);
 }
 
 pub(crate) fn leads(leads: bool) {

@@ -4,6 +4,7 @@
 //! What must be decided is decided in the engine, the producer and Identity; here is only when.
 
 mod attempts;
+mod breaker;
 mod fences;
 mod mirror;
 mod queues;
@@ -59,6 +60,7 @@ pub(crate) fn duties(context: &Arc<Context>) -> Vec<Duty> {
         duty!(context, "restore_jobs", reconcile.requeue_after / 2, attempts::restore_jobs),
         // More often than jobs are restored, so that a poisoned one is out of reach by then.
         duty!(context, "bury_poisoned", reconcile.requeue_after / 4, attempts::bury_poisoned),
+        duty!(context, "check_breakers", reconcile.interval, breaker::check),
         duty!(context, "settle_attempts", reconcile.interval, attempts::settle),
         duty!(context, "mend_fences", reconcile.requeue_after / 2, fences::mend),
         duty!(context, "verify_fences", reconcile.verify_mirror, fences::verify),

@@ -128,7 +128,13 @@ pub(crate) async fn retry(context: &Context, args: &RetryArgs) -> Result<Exit> {
             0 => "nobody to retry".to_owned(),
             _ => format!("{} of {} queued again", users(queued), cohort.name),
         };
-        first + &named::text(&cohort, &retried.left_out)
+        let reason = || cohort.held_reason.as_deref().unwrap_or("no reason was given");
+        let held = if cohort.held {
+            format!("; it is held ({}): `handover release {}` lets them begin", reason(), cohort.name)
+        } else {
+            String::new()
+        };
+        first + &held + &named::text(&cohort, &retried.left_out)
     })?;
     Ok(if retried.left_out.is_empty() { Exit::Done } else { Exit::NotFound })
 }

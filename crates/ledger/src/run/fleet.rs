@@ -253,6 +253,8 @@ fn settings(sandbox: &Sandbox, fence: Fence, address: &str, token: &str) -> Vec<
         ("WORKER__BATCH", "16".to_owned()),
         ("WORKER__LEASE", "10s".to_owned()),
         ("RECONCILE__HEARTBEAT", "500ms".to_owned()),
+        // The faults are ordered: a cohort goes on however many of its moves they make fail.
+        ("BREAKER__FAILURE_RATE", "1".to_owned()),
         ("POSTGRES__STATEMENT_TIMEOUT", "10s".to_owned()),
         ("POSTGRES__IDLE_IN_TRANSACTION_TIMEOUT", "10s".to_owned()),
     ];

@@ -1,6 +1,6 @@
 //! Hold, release, cancel, retry, rollback requests, and the counters under them.
 
-use handover_tracking::{Cancelled, OpenState, RetryOf};
+use handover_tracking::{Cancelled, Limits, OpenState, RetryOf};
 
 use crate::support::{Bench, named, users};
 
@@ -172,4 +172,67 @@ async fn a_status_tells_a_rate_and_when_those_queued_will_be_done() {
     bench.complete(&bench.draw(10).await).await;
     let status = bench.tracking.status(&cohort).await.unwrap();
     assert!(status.users_per_second > 0.0 && status.eta_seconds.unwrap() > 0.0, "{status:?}");
+}
+
+const LIMITS: Limits = Limits { min_attempts: 4, failure_rate: 0.5, max_mismatches: 1 };
+
+#[tokio::test]
+async fn a_cohort_is_held_once_its_newest_moves_fail_too_often_and_not_before_there_are_enough() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 20).await;
+    bench.launched("other", 2).await;
+    let t = &bench.tracking;
+    let drawn: Vec<_> =
+        bench.draw(22).await.into_iter().filter(|claim| claim.user.starts_with('a')).collect();
+    bench.fail(&drawn[..3]).await;
+    assert_eq!(t.trip_breakers(&LIMITS).await.unwrap(), [], "three are not enough to judge by");
+    bench.complete(&drawn[3..6]).await;
+    bench.fail(&drawn[6..7]).await;
+    // Of the newest four, three are completed: what failed before them does not count.
+    assert_eq!(t.trip_breakers(&LIMITS).await.unwrap(), []);
+    bench.fail(&drawn[7..9]).await;
+    bench.bring(&drawn[9..10], OpenState::Copying).await;
+    let tripped = t.trip_breakers(&LIMITS).await.unwrap();
+    assert_eq!(tripped.len(), 1, "{tripped:?}");
+    assert_eq!(tripped[0].cohort, "a");
+    assert!(tripped[0].reason.contains("3 of the last 4 moves failed"), "{tripped:?}");
+    assert_eq!(t.trip_breakers(&LIMITS).await.unwrap(), [], "it is held already");
+    let status = t.status(&cohort).await.unwrap();
+    assert_eq!((status.held, status.held_reason.as_ref()), (true, Some(&tripped[0].reason)));
+    assert_eq!((status.users.queued, status.users.copying), (10, 1), "who is paused goes on");
+    bench.assert_sound("a tripped breaker").await;
+}
+
+#[tokio::test]
+async fn a_release_and_a_retry_let_the_breaker_count_anew() {
+    let bench = Bench::new().await;
+    let cohort = bench.launched("a", 12).await;
+    let t = &bench.tracking;
+    let drawn = bench.draw(9).await;
+    bench.fail(&drawn[..4]).await;
+    assert_eq!(t.trip_breakers(&LIMITS).await.unwrap().len(), 1);
+    assert!(t.release(&cohort).await.unwrap());
+    assert_eq!(t.trip_breakers(&LIMITS).await.unwrap(), [], "it was released in spite of them");
+    let drawn = bench.draw(9).await;
+    bench.fail(&drawn[..4]).await;
+    t.retry(&cohort, RetryOf::Failed, None).await.unwrap();
+    assert_eq!(t.trip_breakers(&LIMITS).await.unwrap(), [], "they were ordered to go again");
+    let drawn = bench.draw(9).await;
+    bench.fail(&drawn[..4]).await;
+    assert_eq!(t.trip_breakers(&LIMITS).await.unwrap().len(), 1);
+    bench.assert_sound("a release and a retry").await;
+}
+
+#[tokio::test]
+async fn mismatches_hold_a_cohort_however_many_others_complete() {
+    let bench = Bench::new().await;
+    bench.launched("a", 12).await;
+    let t = &bench.tracking;
+    let drawn = bench.draw(12).await;
+    bench.complete(&drawn[..9]).await;
+    bench.fail_by(&drawn[9..10], "mismatch").await;
+    assert_eq!(t.trip_breakers(&LIMITS).await.unwrap(), [], "one is allowed");
+    bench.fail_by(&drawn[10..11], "mismatch").await;
+    let tripped = t.trip_breakers(&LIMITS).await.unwrap();
+    assert!(tripped[0].reason.contains("more than 1 moves failed by a mismatch"), "{tripped:?}");
 }

@@ -150,9 +150,13 @@ impl Bench {
     }
 
     pub(crate) async fn fail(&self, claims: &[Claim]) {
+        self.fail_by(claims, "test").await;
+    }
+
+    pub(crate) async fn fail_by(&self, claims: &[Claim], kind: &str) {
         for claim in claims {
             let to = Claim { version: claim.version + 1, ..claim.clone() };
-            let reason = json!({ "message": "test" });
+            let reason = json!({ "kind": kind, "message": "test" });
             assert!(self.tracking.raise(1, claim, to.version, &reason, None).await.expect("raised"));
             assert_eq!(self.close(Closing::Failed, &[to]).await.len(), 1);
         }

@@ -81,6 +81,16 @@ impl<'w> Fleet<'w> {
         Ok(kill(Pid::from_raw(pid as i32), signal)?)
     }
 
+    /// A process' id; none once its end was seen.
+    pub fn pid(&self, number: usize) -> Option<u32> {
+        self.processes[number].child.id()
+    }
+
+    /// How a process has ended; none while it goes on.
+    pub fn over(&mut self, number: usize) -> Result<Option<ExitStatus>> {
+        Ok(self.processes[number].child.try_wait()?)
+    }
+
     /// Waits for the end of a process.
     pub async fn ended(&mut self, number: usize) -> Result<ExitStatus> {
         let waiting = tokio::time::timeout(PATIENCE, self.processes[number].child.wait()).await;
@@ -118,7 +128,8 @@ impl<'w> Fleet<'w> {
         waited.map_err(|error| error.context(self.last_words()))
     }
 
-    fn last_words(&self) -> String {
+    /// The last lines of every process.
+    pub fn last_words(&self) -> String {
         let last = |number: usize| {
             let log = self.log(number);
             let from = log.lines().count().saturating_sub(12);

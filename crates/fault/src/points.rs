@@ -87,6 +87,7 @@ pub const POINTS: &[&str] = &[
     "mirror.written",
     "mirror.beating",
     "mirror.beat",
+    "mirror.adopting",
     "mirror.readying",
     "mirror.ready",
     // The queues.
@@ -115,6 +116,7 @@ pub const POINTS: &[&str] = &[
     "produce.restoring",
     "reconcile.cleared",
     "reconcile.rebuilt",
+    "reconcile.adopted",
     "reconcile.orphan_lifted",
     "fence.mends",
     "fence.mended",

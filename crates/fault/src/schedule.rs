@@ -53,7 +53,8 @@ fn record(name: &'static str, action: Action) {
     use std::io::Write as _;
     let Some(path) = std::env::var_os("HANDOVER_FAULT_STRIKES") else { return };
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    let written = file.and_then(|mut file| file.write_all(format!("{name}={action}\n").as_bytes()));
+    let written = file
+        .and_then(|mut file| file.write_all(format!("{name}={action} {}\n", std::process::id()).as_bytes()));
     written.unwrap_or_else(|error| panic!("HANDOVER_FAULT_STRIKES: {error}"));
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
+use handover_fault::point;
+
 use crate::error::Error;
 use crate::mirror::Position;
 use crate::service::Identity;
@@ -54,6 +56,7 @@ impl Identity {
             // A heartbeat for the server of before can be on its way for so long.
             tokio::time::sleep(WINDOW).await;
         }
+        point("mirror.adopting").await?;
         if !self.mirror().begin(run_id).await? || !self.truth().settle_mirror_server(&token, run_id).await? {
             return Err(Error::MirrorChanged);
         }

@@ -150,9 +150,7 @@ impl Mirror {
     pub async fn heartbeat(&self) -> Result<Position, Error> {
         let mut call = script::HEARTBEAT.prepare_invoke();
         call.key(self.keys.changes()).arg(self.changes_kept).arg(fresh_generation()?);
-        point("mirror.beating").await?;
         let (number, generation): (u64, String) = self.link.run(&call).await?;
-        point("mirror.beat").await?;
         Ok(Position { number, generation })
     }
 
@@ -160,7 +158,9 @@ impl Mirror {
     pub(crate) async fn heartbeat_until(&self, run_id: &str, until: u64) -> Result<Option<Position>, Error> {
         let mut call = script::HEARTBEAT.prepare_invoke();
         call.key(self.keys.changes()).arg(self.changes_kept).arg(fresh_generation()?).arg(run_id).arg(until);
+        point("mirror.beating").await?;
         let (number, generation): (u64, String) = self.link.run(&call).await?;
+        point("mirror.beat").await?;
         Ok((number > 0).then_some(Position { number, generation }))
     }
 

@@ -69,6 +69,7 @@ impl Keeper {
             "the mirror was rebuilt"
         );
         self.identity.adopt(&done.run_id).await?;
+        point("reconcile.adopted").await?;
         // What was committed meanwhile is in the outbox, and younger than the grace.
         self.identity.renew_ready(&done.run_id, self.ready_for, GRACE).await?;
         Ok(done.run_id)

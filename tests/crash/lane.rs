@@ -213,6 +213,9 @@ impl<'w> Lane<'w> {
                         ON CONFLICT (id) DO UPDATE SET last_seen = clock_timestamp(), ended_at = NULL";
             self.world.sql(Server::Identity, gate).await?;
         }
+        if wave.needs == Needs::NoMirror {
+            self.world.sql(Server::Identity, "DELETE FROM identity.mirror").await?;
+        }
         if let Some((program, orders)) = wave.elsewhere {
             self.end_all(program).await?;
             self.start(program, &[("FAULT", orders)])?;
@@ -237,7 +240,7 @@ impl<'w> Lane<'w> {
         match wave.needs {
             Needs::Death => self.die(wave, stage).await,
             Needs::Suspects => self.suspect(stage).await,
-            Needs::Nothing | Needs::SilentGate => Ok(()),
+            Needs::Nothing | Needs::NoMirror | Needs::SilentGate => Ok(()),
         }
     }
 

@@ -53,6 +53,8 @@ pub(crate) enum Needs {
     Death,
     /// The jobs are there twice, the second time as jobs that lost two workers.
     Suspects,
+    /// No server was ever told to be the mirror's.
+    NoMirror,
     /// A gate that says nothing is a member.
     SilentGate,
 }
@@ -89,18 +91,8 @@ pub(crate) const WAVES: &[Wave] = &[
             "mirror.beat",
         ],
     ),
-    wave(
-        RECONCILE,
-        Way::Moves,
-        &[
-            "mirror.readying",
-            "mirror.ready",
-            "reconcile.cleared",
-            "reconcile.rebuilt",
-            "mirror.adopting",
-            "reconcile.adopted",
-        ],
-    ),
+    wave(RECONCILE, Way::Moves, &["mirror.readying", "mirror.ready", "reconcile.cleared", "reconcile.rebuilt"]),
+    Wave { needs: Needs::NoMirror, ..wave(RECONCILE, Way::Moves, &["mirror.adopting", "reconcile.adopted"]) },
     Wave {
         elsewhere: Some((PAUSE, "pause.committed=error@1")),
         ..wave(RECONCILE, Way::Moves, &["produce.restoring"])

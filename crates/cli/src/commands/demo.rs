@@ -3,7 +3,6 @@
 
 mod application;
 pub(crate) mod bars;
-mod example;
 mod held;
 mod measure;
 mod processes;
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use handover_plan::Plan;
 use handover_sandbox::Sandbox;
 use handover_sandbox::example::{self as data, Shape};
 use handover_settings::Settings;
@@ -158,7 +158,8 @@ async fn prepare(args: &DemoArgs, sandbox: &Sandbox, context: &Context, tracking
     let mut session = tracking.pool().get().await?;
     handover_tracking::install(&mut session).await?;
     context.identity()?.truth().migrate().await?;
-    for plan in example::plans()? {
+    for files in data::plans() {
+        let plan = Plan::from_files(files)?;
         tracking.fix_key_type(plan.user_key().sql()).await?;
         tracking.register(plan.name(), &plan.hash(), plan.files()).await?;
     }

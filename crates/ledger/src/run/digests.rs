@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result};
 use handover_canonical::KeyBlock;
 use handover_canonical::audit_sql::{Audit, Entity, script};
 use handover_plan::Plan;
+use handover_sandbox::example;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::check::{Fault, REMINDERS, Wrong, perhaps};
 use crate::record::Record;
 use crate::rows::{self, Rows};
 
-use super::plans;
 use super::world::World;
 
 /// Users whose digests one query computes.
@@ -43,7 +43,8 @@ pub(super) async fn compare(world: &World, history: &[Record]) -> Result<Digests
     let legacy = rows::connect(&world.sandbox.legacy_url()).await?;
     let new = rows::connect(&world.sandbox.destination_url()).await?;
     let mut digests = Digests::default();
-    for plan in plans::all()? {
+    for files in example::plans() {
+        let plan = Plan::from_files(files)?;
         let written = written(history, &rows, plan.name());
         let moves = moves(world, plan.name(), &written).await?;
         for some in moves.chunks(AT_ONCE) {

@@ -5,7 +5,6 @@ mod digests;
 mod fleet;
 mod kept;
 mod operator;
-mod plans;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use handover_fence::{Scope, Side};
+use handover_plan::Plan;
 use handover_postgres::{Database, Timeouts};
 use handover_sandbox::example::{self, Shape};
 use handover_sandbox::{Options, Sandbox, Server};
@@ -16,7 +17,7 @@ use crate::ownership;
 use crate::rows::{self, Rows};
 use crate::traffic::Temper;
 
-use super::{Config, Fence, plans};
+use super::{Config, Fence};
 
 /// Of so many reminders of users who write, one comes due during the run.
 const ONE_DUE_OF: usize = 12;
@@ -88,7 +89,8 @@ async fn prepare(sandbox: &Sandbox, tracking: &Tracking, fence: Fence) -> Result
     ownership::install(&rows::connect(&sandbox.identity_url()).await?).await?;
     let primary = Database::new("legacy primary", &SecretString::from(sandbox.legacy_url()))?;
     handover_engine::install_carry_back(&mut primary.connect().await?).await?;
-    for plan in plans::all()? {
+    for files in example::plans() {
+        let plan = Plan::from_files(files)?;
         tracking.fix_key_type(plan.user_key().sql()).await?;
         tracking.register(plan.name(), &plan.hash(), plan.files()).await?;
         if fence == Fence::Database {

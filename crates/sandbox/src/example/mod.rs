@@ -3,10 +3,15 @@
 //!
 //! Data depends on the seed and the options alone: the same ones give the same rows with the same ids.
 
-use crate::Error;
-use crate::ready::connect;
+mod plans;
+
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
+
+use crate::Error;
+use crate::ready::connect;
+
+pub use plans::plans;
 
 /// Schema `shop` of the legacy system.
 pub const LEGACY_SCHEMA: &str = include_str!("legacy.sql");

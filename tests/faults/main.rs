@@ -4,6 +4,7 @@
 //! In [`sweep`] the stages run in this process, one query of one server fails at a time, and that for every query
 //! there is. Elsewhere the real programs run, and servers or the network between fail under them.
 
+mod chaos;
 mod errors;
 mod moving;
 mod network;

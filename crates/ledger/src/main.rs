@@ -1,5 +1,7 @@
 //! `handover-ledger`: runs the ledger and prints its balance, one line of JSON for each fence and their sum.
 
+mod chaos;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The same under random faults of processes, servers and the network
+    Chaos(chaos::ChaosArgs),
     /// Judge the kept evidence of a run again
     Judge {
         /// The folder of one fence's run, such as DIR/cooperative
@@ -56,7 +60,7 @@ struct RunArgs {
     keep_history: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Fences {
     Cooperative,
     Database,
@@ -79,6 +83,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let working = async {
         match &arguments.command {
+            Some(Command::Chaos(args)) => Box::pin(chaos::chaos(args)).await,
             Some(Command::Judge { folder }) => judge(folder),
             None => Box::pin(ledger(&arguments.run)).await,
         }
@@ -135,13 +140,12 @@ async fn ledger(args: &RunArgs) -> Result<ExitCode> {
 }
 
 #[expect(clippy::print_stdout, reason = "the result is what this program prints")]
-fn print(outcome: &Outcome, json: bool) -> Result<()> {
-    let value = serde_json::to_value(outcome)?;
+fn print(outcome: &impl serde::Serialize, json: bool) -> Result<()> {
     if json {
         println!("{}", serde_json::to_string(outcome)?);
         return Ok(());
     }
-    for (name, value) in value.as_object().into_iter().flatten() {
+    for (name, value) in serde_json::to_value(outcome)?.as_object().into_iter().flatten() {
         println!("{name:24} {value}");
     }
     println!();

@@ -1,4 +1,4 @@
-//! `cargo demo` and `cargo x ledger`: build every binary, then become `handover demo` or `handover-ledger`.
+//! `cargo demo`, `cargo x ledger` and `cargo x chaos`: build every binary, then become `handover demo` or `handover-ledger`.
 //!
 //! What these do is their own business; this only makes sure that they are built and started.
 
@@ -41,6 +41,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// Becomes `handover-ledger`.
 pub(crate) fn ledger(options: &Options) -> Result<ExitCode> {
     become_program(LEDGER_PROFILE, "handover-ledger", &[], options)
+}
+
+/// Becomes `handover-ledger chaos`.
+pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
+    become_program(LEDGER_PROFILE, "handover-ledger", &["chaos"], options)
 }
 
 /// Builds, then replaces this process, so that signals and the exit code are the program's own.

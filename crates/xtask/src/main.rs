@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo x check`, `cargo x tidy`, `cargo x test`, `cargo x ledger` and `cargo demo`.
+//! The project's own tasks: `cargo x check`, `cargo x tidy`, `cargo x test`, `cargo x ledger`, `cargo x chaos` and `cargo demo`.
 //!
 //! It starts cargo, the package manager and the built binaries, and reads what they print. It does not know the
 //! project's own crates, and its dependencies stay few, because `cargo demo` builds it before anything else.
@@ -38,6 +38,8 @@ enum Task {
     Demo(demo::Options),
     /// Builds all binaries and runs `handover-ledger`: clients write while their users are moved, and all must balance.
     Ledger(demo::Options),
+    /// The same as `cargo x ledger chaos`: the ledger while processes, servers and the network fail at random.
+    Chaos(demo::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Ledger(options) => demo::ledger(&options),
+        Task::Chaos(options) => demo::chaos(&options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -58,6 +58,35 @@ impl Fleet {
         })
     }
 
+    /// Where Identity's service listens.
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// From now on processes are told other URLs: of handover's own programs, and of the application. From, to.
+    pub(super) fn reroute(&mut self, own: &[(String, String)], application: &[(String, String)]) {
+        for (settings, routes) in [(&mut self.settings, own), (&mut self.application, application)] {
+            for (_, value) in settings {
+                if let Some((_, to)) = routes.iter().find(|(from, _)| from == value) {
+                    value.clone_from(to);
+                }
+            }
+        }
+    }
+
+    /// Those that have ended by themselves, each with what it came to; they are forgotten.
+    pub(super) fn reap(&mut self) -> Vec<(String, String)> {
+        let mut ended = Vec::new();
+        self.processes.retain(|name, process| match process.child.try_wait() {
+            Ok(Some(status)) => {
+                ended.push((name.clone(), status.to_string()));
+                false
+            }
+            _ => true,
+        });
+        ended
+    }
+
     /// Starts a process of handover's own; returns its name.
     pub(super) fn start(&mut self, sandbox: &Sandbox, program: &str) -> Result<String> {
         let mut command = Command::new(path(program)?);

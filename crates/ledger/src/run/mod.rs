@@ -1,5 +1,9 @@
 //! A run: servers, workers, several processes of the application, clients, an operator; then rest, and the verdict.
 
+pub mod chaos;
+mod chaos_act;
+mod chaos_faults;
+mod chaos_net;
 mod churn;
 mod digests;
 mod fleet;

@@ -86,8 +86,11 @@ impl Operator {
     /// Gives the orders that are due, that long after the beginning.
     pub(super) async fn act(&mut self, after: Duration) -> Result<()> {
         while let Some(wave) = self.waves.pop_if(|wave| wave.at <= after) {
+            if let Err(error) = self.tracking.launch(&wave.cohort, None).await {
+                self.waves.push(wave);
+                return Err(error.into());
+            }
             self.ordered.push((after + IN_FAVOUR, wave.users));
-            self.tracking.launch(&wave.cohort, None).await?;
             self.launched.push(wave.cohort);
         }
         if after >= self.back_at && !self.launched.is_empty() {
@@ -166,7 +169,7 @@ impl Operator {
     }
 
     /// How many users are queued, on their way, or ordered back.
-    async fn in_motion(&self) -> Result<i64> {
+    pub(super) async fn in_motion(&self) -> Result<i64> {
         let mut sum = 0;
         for cohort in &self.launched {
             let status = self.tracking.status(cohort).await?;
@@ -179,7 +182,7 @@ impl Operator {
         Ok(sum.max(open))
     }
 
-    async fn motion(&self) -> Result<String> {
+    pub(super) async fn motion(&self) -> Result<String> {
         let sql = "SELECT state::text || ' ' || kind::text || ' ' || coalesce(reason::text, ''), count(*)
                      FROM handover.open_attempt GROUP BY 1";
         let rows = self.tracking.pool().get().await?.query(sql, &[]).await?;

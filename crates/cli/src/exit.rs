@@ -95,7 +95,8 @@ fn of_queue(error: &Queue) -> Option<Exit> {
 /// that stops or starts; 42P01 and 3F000 a table or schema that `init` makes.
 fn of_postgres(error: &handover_postgres::Error) -> Option<Exit> {
     let Some(code) = error.sqlstate().map(tokio_postgres::error::SqlState::code) else {
-        return error.is_unreachable().then_some(Exit::Unreachable);
+        let usage = error.is_config().then_some(Exit::Usage);
+        return usage.or(error.is_unreachable().then_some(Exit::Unreachable));
     };
     match code {
         "3D000" | "53300" | "57P01" | "57P02" | "57P03" => Some(Exit::Unreachable),

@@ -2,6 +2,8 @@
 //!
 //! Whoever writes must be able to tell "nothing was done" from "it may have been done".
 
+use std::time::Duration;
+
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +23,15 @@ pub enum Failure {
     /// It can be read, and not be done.
     #[error("{0}")]
     Invalid(&'static str),
+    /// The body has more than so many bytes.
+    #[error("the body is longer than {0} bytes")]
+    TooLarge(usize),
+    /// The body took longer than that.
+    #[error("the body did not arrive within {0:?}")]
+    TooSlow(Duration),
+    /// The client went away, or the body is not what its headers say.
+    #[error("the body broke off, or is not what its headers say")]
+    BrokenOff,
     /// The caller is somebody else than the path says.
     #[error("this is another user's")]
     Forbidden,
@@ -46,6 +57,9 @@ impl Failure {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::BrokenOff => StatusCode::BAD_REQUEST,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Database(error) if !passes(error) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Database(_) | Self::TooLate | Self::Unknown(_) | Self::Identity(_) | Self::Refused(_) => {
@@ -57,7 +71,12 @@ impl Failure {
     /// The problem's type; the one of an unknown outcome is the gate's own.
     fn kind(&self) -> &'static str {
         match self {
-            Self::NotFound(_) | Self::Invalid(_) | Self::Forbidden => "about:blank",
+            Self::NotFound(_)
+            | Self::Invalid(_)
+            | Self::TooLarge(_)
+            | Self::TooSlow(_)
+            | Self::BrokenOff
+            | Self::Forbidden => "about:blank",
             Self::Unknown(_) => "urn:handover:problem:outcome-unknown",
             Self::Database(_) | Self::TooLate | Self::Identity(_) | Self::Refused(_) => {
                 "urn:invoicing:problem:nothing-done"

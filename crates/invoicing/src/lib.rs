@@ -9,6 +9,7 @@
 
 mod api;
 mod app;
+mod body;
 mod config;
 mod failure;
 mod health;

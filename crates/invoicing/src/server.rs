@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use handover_gate::GateLayer;
+use handover_listen::{Bounds, Tower};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, StartError};
 use crate::config::{Config, Role};
 use crate::failure::Failure;
-use crate::{api, health, scheduler, session, web};
+use crate::{api, body, health, scheduler, session, web};
+
+/// How long a connection may be silent. Whoever keeps connections should let go of idle ones sooner.
+const IDLE: Duration = Duration::from_secs(30);
+/// How much longer than the listener's own end its task may take.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A running application.
 pub struct Running {
@@ -46,16 +52,15 @@ pub async fn start_with(config: Config, metrics: Render) -> Result<Running, Star
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
     let routes = router(&app, config.role).route("/metrics", get(async move || metrics()));
-    let server = axum::serve(listener, routes).with_graceful_shutdown(stopped);
-    let mut tasks = vec![tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the server has ended");
-        }
-    })];
+    let patience = config.hold_for + config.max_request;
+    let bounds = Bounds { headers_within: IDLE, last_requests: patience, ..Bounds::TRAFFIC };
+    let service = Tower::new(routes);
+    let server = async move { handover_listen::serve(listener, bounds, stopped, |_| service.clone()).await };
+    let mut tasks = vec![tokio::spawn(server)];
     if config.role.sends() {
         tasks.push(tokio::spawn(scheduler::run(app.clone(), config.tick, stop.clone())));
     }
-    Ok(Running { address, app, stop, tasks, patience: config.hold_for + config.max_request })
+    Ok(Running { address, app, stop, tasks, patience: patience + GRACE })
 }
 
 fn router(app: &App, role: Role) -> Router {
@@ -75,14 +80,15 @@ fn router(app: &App, role: Role) -> Router {
         .route("/api/users/{user}/reminders/{reminder}", delete(api::remove_reminder))
         .route("/api/users/{user}/reminders/{reminder}/notes", post(api::add_note))
         .route("/api/users/{user}/settings", get(api::settings).put(api::change_settings));
-    // From the inside out: handlers; the gate; who asks; and what a client that hangs up cannot end. The fallback is
-    // where the gate's own address arrives: it stands before that too.
+    // From the inside out: handlers; the gate; who asks; what a client that hangs up cannot end; and the body, without
+    // which nothing begins. The fallback is where the gate's own address arrives: it stands before that too.
     pages
         .merge(api)
         .fallback(async || Failure::NotFound("page"))
         .layer(GateLayer::new(app.gate.clone(), session::subject))
         .layer(from_fn(session::recognise))
         .layer(from_fn(to_the_end))
+        .layer(from_fn(body::arrived))
         .merge(health)
         .with_state(app.clone())
 }

@@ -99,6 +99,11 @@ impl Error {
         matches!(&self.kind, Kind::Connection(_))
     }
 
+    /// Whether a URL or TLS material of the settings cannot be used: no server was asked.
+    pub fn is_config(&self) -> bool {
+        matches!(&self.kind, Kind::Config(_))
+    }
+
     /// Whether the data or the schema, not the weather, is at fault: trying again cannot help, but another
     /// user's data may pass.
     pub fn is_data(&self) -> bool {

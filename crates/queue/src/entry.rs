@@ -39,9 +39,11 @@ struct Notes {
 
 /// Why a raw entry is not a job.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Garbled {
+pub enum Garbled {
+    /// It is no JSON object.
     #[error("the entry is not a json object")]
     NotAnObject,
+    /// It is one that breaks off, or that holds something else than a job.
     #[error("the entry is not {what} at column {column}")]
     NotAJob {
         /// "valid json" or "a job".
@@ -67,7 +69,7 @@ impl<T> Entry<T> {
 
 impl<T: DeserializeOwned> Entry<T> {
     /// Reads a raw entry. Fields that neither the job nor the queue knows are ignored.
-    pub(crate) fn parse(raw: &[u8]) -> Result<Self, Garbled> {
+    pub fn parse(raw: &[u8]) -> Result<Self, Garbled> {
         // Serde would also read a struct from an array, field by field.
         if raw.trim_ascii_start().first() != Some(&b'{') {
             return Err(Garbled::NotAnObject);

@@ -48,7 +48,7 @@ pub use backoff::backoff;
 pub use dead::Dead;
 pub use delivery::{Claimed, Delivery, Settled, Token};
 pub use doorbell::Doorbell;
-pub use entry::Entry;
+pub use entry::{Entry, Garbled};
 pub use error::{Error, Rejected};
 pub use inspect::{Depth, Snapshot};
 pub use keys::{Key, Keyspace, Kind};

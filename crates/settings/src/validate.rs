@@ -173,6 +173,13 @@ impl Settings {
                 || "must not be blank".to_owned(),
                 "set a token, or leave it out",
             );
+            // Else nobody could ever send it: no header holds anything else.
+            checks.holds(
+                token.is_none_or(|token| token.bytes().all(|byte| matches!(byte, b' '..=b'~'))),
+                field,
+                || "must be of visible ASCII characters, without line breaks".to_owned(),
+                "set another token",
+            );
         }
         let identity = &self.identity;
         checks.holds(

@@ -10,6 +10,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use handover_listen::{Bounds, Tower};
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
@@ -32,11 +33,9 @@ pub(crate) struct Site {
 pub(crate) async fn serve(tasks: &mut JoinSet<()>, site: Site, bind: SocketAddr) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(bind).await?;
     let address = listener.local_addr()?;
-    let routes = router(site);
+    let service = Tower::new(router(site));
     tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "health and metrics are no longer served");
-        }
+        handover_listen::serve(listener, Bounds::PROBES, std::future::pending(), |_| service.clone()).await;
     });
     Ok(address)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use handover_identity::IdentityClient;
+use handover_listen::Bounds;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use super::arguments::{Arguments, Ask, Command, LogFormat};
 use super::counted::Counted;
 use super::health::{self, Health};
-use super::listen::{self, Bounds};
+use super::listen;
 use super::options::{self, Kind, Options};
 use super::site::{Mode, Site};
 use super::upstream::Upstream;
@@ -29,8 +30,6 @@ const SETTINGS: u8 = 78;
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 
-/// Connections to the health address at a time.
-const PROBES: usize = 64;
 /// How often what was recorded is folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 const HELD: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0];
@@ -127,6 +126,7 @@ async fn serve(options: Options) -> ExitCode {
     let bounds = Bounds {
         connections: options.connections,
         last_requests: options.settings.hold_for + options.settings.max_request,
+        ..Bounds::TRAFFIC
     };
     match site(options).await {
         Ok(site) => stand(Arc::new(site), listeners, bounds, metrics, signals).await,
@@ -173,8 +173,7 @@ async fn stand(
         "started"
     );
     let health = Health { site: Arc::clone(&site), metrics: metrics.clone(), stop: stop.clone() };
-    let probing = Bounds { connections: PROBES, last_requests: Duration::from_millis(100) };
-    let probing = listen::serve(probes, probing, ended.clone(), move |request, _| {
+    let probing = listen::serve(probes, Bounds::PROBES, ended.clone(), move |request, _| {
         std::future::ready(health.answer(&request))
     });
     let probing = tokio::spawn(probing);

@@ -82,7 +82,7 @@ impl Context {
     /// One user key from the command line, spelled as the key type spells it.
     pub(crate) async fn user_key(&self, tracking: &Tracking, user: &str) -> Result<String> {
         let key = self.key_type(tracking).await?;
-        let refused = |error| stop(Exit::Usage, format!("`{}`: {error}", user.escape_debug()));
+        let refused = |error| stop(Exit::Usage, format!("`{}`: {error}", crate::users::shown(user)));
         key.canonical(user).map_err(refused)
     }
 

@@ -17,6 +17,9 @@ use crate::output;
 /// Bad lines that are listed; the rest are counted.
 const LISTED: usize = 20;
 
+/// Characters of a bad key that are shown.
+const SHOWN: usize = 60;
+
 /// The longest line that is read, in bytes: a key has at most 255.
 const MAX_LINE: u64 = 4_096;
 
@@ -109,6 +112,15 @@ impl UserArgs {
     }
 }
 
+/// A key as messages show it: on one line, without what a terminal would act on, and not without end.
+pub(crate) fn shown(user: &str) -> String {
+    let mut text: String = user.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if user.chars().nth(SHOWN).is_some() {
+        text.push('…');
+    }
+    text
+}
+
 /// That a command was given no users, with the ways to name some.
 pub(crate) fn nobody(ways: &str) -> anyhow::Error {
     stop(Exit::Usage, format!("nobody was named: give {ways}"))
@@ -139,7 +151,7 @@ impl Lines {
         while let Some(user) = self.parameters.next() {
             match self.key.canonical(&user) {
                 Ok(user) => return Ok(Some(Named { line: 0, user })),
-                Err(error) => self.note(format!("`{}`: {error}", user.escape_debug())),
+                Err(error) => self.note(format!("`{}`: {error}", shown(&user))),
             }
         }
         while let Some(text) = self.read_line()? {

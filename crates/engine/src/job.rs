@@ -4,8 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
 
+use handover_plan::MAX_KEY_BYTES;
 use handover_tracking::Claim;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Error;
 
@@ -13,11 +15,23 @@ use crate::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// The migration's name.
+    #[serde(deserialize_with = "storable")]
     pub migration: String,
     /// The user.
+    #[serde(deserialize_with = "storable")]
     pub user: String,
     /// The attempt's fencing token.
     pub version: i64,
+}
+
+/// A text that tracking could know. Postgres refuses a NUL, and with it the statement for all jobs of a batch: one
+/// such entry on a queue would hold up the others for ever.
+fn storable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.contains('\0') || text.len() > MAX_KEY_BYTES {
+        return Err(D::Error::custom("no migration and no user has such a name"));
+    }
+    Ok(text)
 }
 
 impl Job {

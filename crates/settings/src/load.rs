@@ -3,6 +3,7 @@
 //! `try_parsing` of the `config` crate stays off: it would turn a password `0012` into the number 12.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
@@ -13,6 +14,8 @@ use crate::{Problem, Settings, SettingsError};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "config/handover.toml";
+/// The largest file that is read, in bytes.
+const LARGEST_FILE: u64 = 1024 * 1024;
 /// The variable that names a file.
 const FILE_VARIABLE: &str = "HANDOVER_CONFIG";
 /// Settings whose values are never shown, and which `…_FILE` variables can fill.
@@ -69,6 +72,16 @@ impl Settings {
     }
 }
 
+/// The text of a file, unless there is more of it than any settings or secret have: a device has no end.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(std::io::Error::other(format!("it holds more than {LARGEST_FILE} bytes")));
+    }
+    Ok(text)
+}
+
 /// Keeps the variables that name a setting, with the content of files put in place of `…_FILE`.
 ///
 /// A variable without `__` is not ours: Kubernetes sets `HANDOVER_REDIS_PORT` for a service of that name.
@@ -91,7 +104,7 @@ fn resolve_secret_files(
             ));
             continue;
         }
-        match std::fs::read_to_string(&path) {
+        match read(Path::new(&path)) {
             Ok(text) => {
                 // Editors and `echo` end a file with a line break that belongs to no secret.
                 variables.insert(name, text.trim_end_matches(['\r', '\n']).to_owned());
@@ -108,8 +121,8 @@ fn resolve_secret_files(
 fn merge(file: Option<&Path>, variables: HashMap<String, String>) -> Result<Table, SettingsError> {
     let mut builder = Config::builder();
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Unreadable { path: path.to_path_buf(), source })?;
+        let text =
+            read(path).map_err(|source| SettingsError::Unreadable { path: path.to_path_buf(), source })?;
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
     let environment =

@@ -1,5 +1,6 @@
 //! From the command line, files and the environment to what the sidecar is made of. All errors at once.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -14,6 +15,9 @@ use super::subject::Finder;
 use super::upstream::UpstreamOptions;
 use crate::feed::Changes;
 use crate::settings::Settings;
+
+/// The largest file that is read, in bytes: tokens, keys and pages are shorter.
+const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// What is served, still without the gate.
 pub(crate) enum Kind {
@@ -210,7 +214,15 @@ fn secret(variable: &str, file: Option<&Path>) -> Result<Option<SecretString>, S
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // A device has no end.
+    file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(format!("{}: it holds more than {LARGEST_FILE} bytes", path.display()));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use handover_engine::StageName;
+use handover_postgres::Connection;
+use handover_queue::Queues;
 use handover_sandbox::Server;
 use handover_tests::World;
+use redis::aio::MultiplexedConnection;
 
 /// A user's key and what is known.
 pub(crate) type Image = BTreeMap<String, String>;
@@ -65,50 +68,75 @@ const FENCED: &str =
     "SELECT user_key, string_agg(concat_ws(' ', migration, state, drained), ', ' ORDER BY migration)
     FROM handover_fence.fenced WHERE user_key = ANY ($1) GROUP BY user_key";
 
-/// What is known of these users.
-pub(crate) async fn image(world: &World, users: &[String]) -> Result<Image> {
-    let mut image: Image = users.iter().map(|user| (user.clone(), String::new())).collect();
-    let mut add = |user: &str, name: &str, text: &str| {
-        if let Some(known) = image.get_mut(user) {
-            *known += &format!("{name}: {text}\n");
-        }
-    };
-    for (name, server, sql) in ASKED {
-        for row in world.client(server).await?.query(sql, &[&users]).await? {
-            add(row.get(0), name, row.get(1));
-        }
-    }
-    let mut asking = redis::cmd("HMGET");
-    asking.arg(world.key("identity")).arg(users);
-    let fields: Vec<Option<String>> = asking.query_async(&mut world.redis().await?).await?;
-    for (user, field) in users.iter().zip(fields) {
-        // Without the revision, which counts the changes.
-        let field = field.unwrap_or_default();
-        add(user, "mirror", field.split_once(' ').map_or("", |(_, states)| states));
-    }
-    Ok(image)
+/// Sessions by which a world is looked at again and again.
+pub(crate) struct Eyes<'w> {
+    world: &'w World,
+    sessions: BTreeMap<Server, Connection>,
+    redis: MultiplexedConnection,
+    queues: Queues,
 }
 
-/// What is not at rest; nothing where everything is: nobody is open or paused, no queue holds a job, and the mirror is
-/// what Identity's truth is.
-pub(crate) async fn unrest(world: &World) -> Result<Option<String>> {
-    for stage in StageName::ALL {
-        let depth = world.queues()?.depth(stage.as_str()).await?;
-        if depth.waiting + depth.inflight + depth.delayed > 0 {
-            return Ok(Some(format!("queue {stage}: {depth:?}")));
+impl<'w> Eyes<'w> {
+    pub(crate) async fn open(world: &'w World) -> Result<Self> {
+        let mut sessions = BTreeMap::new();
+        for server in [Server::Legacy, Server::Destination, Server::Identity] {
+            sessions.insert(server, world.client(server).await?);
         }
+        Ok(Self { world, sessions, redis: world.redis().await?, queues: world.queues()? })
     }
-    let open = "SELECT (SELECT count(*) FROM handover.open_attempt) + (SELECT count(*) FROM handover.request)
-                + (SELECT sum(paused) FROM handover.admission)::int8";
-    let open = world.number(Server::Destination, open).await?;
-    let told = "SELECT (SELECT count(*) FROM identity.outbox)
-                + (SELECT count(*) FROM identity.users WHERE open_migration IS NOT NULL)";
-    let told = world.number(Server::Identity, told).await?;
-    if open + told > 0 {
-        return Ok(Some(format!("open {open}, untold or paused {told}")));
+
+    /// How many jobs wait for a stage; none where a busy machine does not tell.
+    pub(crate) async fn waiting(&self, stage: &str) -> u64 {
+        self.queues.depth(stage).await.map_or(0, |depth| depth.waiting)
     }
-    let mirror = world.engine.identity.verify_mirror().await?;
-    Ok((!mirror.is_equal()).then(|| format!("the mirror is not the truth: {:?}", mirror.differences)))
+
+    /// What is known of these users.
+    pub(crate) async fn image(&self, users: &[String]) -> Result<Image> {
+        let mut image: Image = users.iter().map(|user| (user.clone(), String::new())).collect();
+        let mut add = |user: &str, name: &str, text: &str| {
+            if let Some(known) = image.get_mut(user) {
+                known.extend([name, ": ", text, "\n"]);
+            }
+        };
+        for (name, server, sql) in ASKED {
+            for row in self.sessions[&server].query(sql, &[&users]).await? {
+                add(row.get(0), name, row.get(1));
+            }
+        }
+        let mut asking = redis::cmd("HMGET");
+        asking.arg(self.world.key("identity")).arg(users);
+        let fields: Vec<Option<String>> = asking.query_async(&mut self.redis.clone()).await?;
+        for (user, field) in users.iter().zip(fields) {
+            // Without the revision, which counts the changes.
+            let field = field.unwrap_or_default();
+            add(user, "mirror", field.split_once(' ').map_or("", |(_, states)| states));
+        }
+        Ok(image)
+    }
+
+    /// What is not at rest; nothing where everything is: nobody is open or paused, no queue holds a job, and the mirror
+    /// is what Identity's truth is.
+    pub(crate) async fn unrest(&self) -> Result<Option<String>> {
+        for stage in StageName::ALL {
+            let depth = self.queues.depth(stage.as_str()).await?;
+            if depth.waiting + depth.inflight + depth.delayed > 0 {
+                return Ok(Some(format!("queue {stage}: {depth:?}")));
+            }
+        }
+        let open =
+            "SELECT (SELECT count(*) FROM handover.open_attempt) + (SELECT count(*) FROM handover.request)
+                    + (SELECT sum(paused) FROM handover.admission)::int8";
+        let untold = "SELECT (SELECT count(*) FROM identity.outbox)
+                      + (SELECT count(*) FROM identity.users WHERE open_migration IS NOT NULL)";
+        for (server, sql) in [(Server::Destination, open), (Server::Identity, untold)] {
+            let many: i64 = self.sessions[&server].query_one(sql, &[]).await?.get(0);
+            if many > 0 {
+                return Ok(Some(format!("{many} are open, paused or not told of ({})", server.name())));
+            }
+        }
+        let mirror = self.world.engine.identity.verify_mirror().await?;
+        Ok((!mirror.is_equal()).then(|| format!("the mirror is not the truth: {:?}", mirror.differences)))
+    }
 }
 
 /// Fails, with each difference, where two images are not the same.

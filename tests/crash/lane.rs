@@ -12,9 +12,9 @@ use handover_tracking::CohortInfo;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::image::{Image, ensure_same, image, unrest};
+use crate::image::{Eyes, Image, ensure_same};
 use crate::waves::{Needs, RECONCILE, Wave, Way};
-use crate::{Blow, CHANGE, MIGRATION};
+use crate::{Blow, CHANGE, MIGRATION, USERS};
 
 /// Users of one claim.
 const BATCH: usize = 3;
@@ -25,7 +25,7 @@ const LIES: Duration = Duration::from_millis(3_600);
 /// How often a wave is sent for points that were not struck, since others came first.
 const ROUNDS: usize = 5;
 /// What must come, comes within this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// For how long all is as it should be before it is taken for granted that no strike comes any more.
 const SETTLED: Duration = Duration::from_secs(4);
 /// Time between two looks at processes, and at the servers.
@@ -58,12 +58,12 @@ struct Strike {
 pub(crate) struct Lane<'w> {
     world: &'w World,
     expected: &'w Image,
+    eyes: Eyes<'w>,
     fleet: Fleet<'w>,
     processes: Vec<Process>,
     records: tempfile::TempDir,
-    /// The next user that was not looked at.
-    next: u64,
-    spared: Vec<u64>,
+    /// Users who were in no wave yet.
+    left: Vec<u64>,
     used: Vec<String>,
     rounds: usize,
 }
@@ -83,15 +83,15 @@ struct Round {
 }
 
 impl<'w> Lane<'w> {
-    pub(crate) fn new(world: &'w World, expected: &'w Image) -> Result<Self> {
+    pub(crate) async fn new(world: &'w World, expected: &'w Image) -> Result<Self> {
         Ok(Self {
             world,
             expected,
+            eyes: Eyes::open(world).await?,
             fleet: Fleet::new(world)?,
             processes: Vec::new(),
             records: tempfile::tempdir()?,
-            next: 1,
-            spared: Vec::new(),
+            left: (1..=USERS).collect(),
             used: Vec::new(),
             rounds: 0,
         })
@@ -123,8 +123,8 @@ impl<'w> Lane<'w> {
     /// After all waves: whoever was struck in any of them is still as if nothing had been, also behind those that
     /// woke late.
     pub(crate) async fn end(&mut self) -> Result<()> {
-        ensure_same(&image(self.world, &self.used).await?, self.expected)?;
-        if let Some(unrest) = unrest(self.world).await? {
+        ensure_same(&self.eyes.image(&self.used).await?, self.expected)?;
+        if let Some(unrest) = self.eyes.unrest().await? {
             bail!("not at rest: {unrest}");
         }
         for cohort in self.world.engine.tracking.cohorts().await? {
@@ -165,24 +165,18 @@ impl<'w> Lane<'w> {
         Ok(round.left())
     }
 
+    /// Whether there are users enough for a wave and for some of its points once more.
+    pub(crate) fn has_room(&self, wave: &Wave) -> bool {
+        let left = self.left.iter().filter(|user| Way::of(**user) == wave.way).count();
+        left >= (wave.points.len() + 1) * BATCH
+    }
+
     /// Users of that way who were in no wave yet.
     fn draw(&mut self, way: Way, many: usize) -> Result<Vec<String>> {
-        let mut drawn = Vec::new();
-        let mut spared = std::mem::take(&mut self.spared);
-        spared.retain(|user| {
-            let is_taken = drawn.len() < many && Way::of(*user) == way;
-            if is_taken {
-                drawn.push(*user);
-            }
-            !is_taken
-        });
-        self.spared = spared;
-        while drawn.len() < many {
-            let user = self.next;
-            ensure!(user <= crate::USERS, "no user of way {way:?} is left");
-            self.next += 1;
-            if Way::of(user) == way { drawn.push(user) } else { self.spared.push(user) }
-        }
+        let of_way = self.left.iter().copied().filter(|user| Way::of(*user) == way);
+        let drawn: Vec<u64> = of_way.take(many).collect();
+        ensure!(drawn.len() == many, "no user of way {way:?} is left");
+        self.left.retain(|user| !drawn.contains(user));
         Ok(drawn.iter().map(u64::to_string).collect())
     }
 
@@ -209,8 +203,10 @@ impl<'w> Lane<'w> {
     /// Everything that the wave's points need, short of the program itself; the users' jobs wait for it.
     async fn prepare(&mut self, wave: &Wave, cohort: &CohortInfo, users: &[String]) -> Result<()> {
         if wave.needs == Needs::SilentGate {
-            let gate = "INSERT INTO identity.gate (id, kind, lease_ms, max_request_ms) VALUES ('silent', 'test', 400, 400)
-                        ON CONFLICT (id) DO UPDATE SET last_seen = clock_timestamp(), ended_at = NULL";
+            // Heard of so late that it is a member still when a busy machine comes to the drain.
+            let gate = "INSERT INTO identity.gate (id, kind, lease_ms, max_request_ms, last_seen)
+                        VALUES ('silent', 'test', 400, 400, clock_timestamp() + interval '20 s')
+                        ON CONFLICT (id) DO UPDATE SET last_seen = excluded.last_seen, ended_at = NULL";
             self.world.sql(Server::Identity, gate).await?;
         }
         if wave.needs == Needs::NoMirror {
@@ -235,7 +231,7 @@ impl<'w> Lane<'w> {
             return Ok(());
         }
         let stage = wave.program.strip_prefix("handover-").unwrap_or_default();
-        let waiting = || async { Ok(self.world.waiting(stage).await?.len() >= users.len()) };
+        let waiting = || async { Ok(self.eyes.waiting(stage).await >= users.len() as u64) };
         self.fleet.until("their jobs wait for the program", waiting).await?;
         match wave.needs {
             Needs::Death => self.die(wave, stage).await,
@@ -297,7 +293,7 @@ impl<'w> Lane<'w> {
         loop {
             ticks.tick().await;
             round.look()?;
-            self.wake(round)?;
+            round.wake()?;
             self.bury(wave, round, in_turn)?;
             self.stand_in(wave, round, in_turn)?;
             let is_over = round.left().is_empty() && round.nobody_lies();
@@ -305,7 +301,7 @@ impl<'w> Lane<'w> {
                 continue;
             }
             compared = Instant::now();
-            let wrong = self.wrong(users).await?;
+            let wrong = self.wrong(users).await;
             same_since = if wrong.is_none() { same_since.or(Some(Instant::now())) } else { None };
             if is_over && same_since.is_some() {
                 return Ok(());
@@ -323,27 +319,15 @@ impl<'w> Lane<'w> {
         }
     }
 
-    /// What is not as it would be, had nothing been struck.
-    async fn wrong(&self, users: &[String]) -> Result<Option<anyhow::Error>> {
-        if let Some(unrest) = unrest(self.world).await? {
-            return Ok(Some(anyhow::anyhow!("not at rest: {unrest}")));
+    /// What is not as it would be, had nothing been struck; or that a busy machine did not tell.
+    async fn wrong(&self, users: &[String]) -> Option<anyhow::Error> {
+        match self.eyes.unrest().await {
+            Ok(Some(unrest)) => Some(anyhow::anyhow!("not at rest: {unrest}")),
+            Ok(None) => {
+                self.eyes.image(users).await.and_then(|image| ensure_same(&image, self.expected)).err()
+            }
+            Err(error) => Some(error),
         }
-        Ok(ensure_same(&image(self.world, users).await?, self.expected).err())
-    }
-
-    /// Wakes those that have lain for longer than their lease.
-    fn wake(&mut self, round: &mut Round) -> Result<()> {
-        if round.blow != Blow::Stop {
-            return Ok(());
-        }
-        let stops = round.seen.iter().filter(|(strike, _)| strike.action == "stop");
-        let due = stops.skip(round.woken).take_while(|(_, at)| at.elapsed() > LIES);
-        let pids: Vec<u32> = due.map(|(strike, _)| strike.pid).collect();
-        for pid in pids {
-            kill(Pid::from_raw(pid as i32), Signal::SIGCONT).context("a stopped process is gone")?;
-            round.woken += 1;
-        }
-        Ok(())
     }
 
     /// Notes who was killed. Anything else that ends a process is a failure.
@@ -438,6 +422,21 @@ impl Round {
             let (point, action) = what.split_once('=').with_context(|| format!("a strike: {line}"))?;
             let strike = Strike { point: point.to_owned(), action: action.to_owned(), pid: pid.parse()? };
             self.seen.push((strike, Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// Wakes those that have lain for longer than their lease.
+    fn wake(&mut self) -> Result<()> {
+        if self.blow != Blow::Stop {
+            return Ok(());
+        }
+        let stops = self.seen.iter().filter(|(strike, _)| strike.action == "stop");
+        let due = stops.skip(self.woken).take_while(|(_, at)| at.elapsed() > LIES);
+        let pids: Vec<u32> = due.map(|(strike, _)| strike.pid).collect();
+        for pid in pids {
+            kill(Pid::from_raw(pid as i32), Signal::SIGCONT).context("a stopped process is gone")?;
+            self.woken += 1;
         }
         Ok(())
     }

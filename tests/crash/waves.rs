@@ -29,14 +29,14 @@ impl Way {
     /// The ways of those who are moved as they should be.
     pub(crate) const BACK: [Self; 3] = [Self::GoesBack, Self::IsCarried, Self::IsRefused];
 
-    /// Every other user moves.
+    /// Shares of sixteen, by how many the waves need.
     pub(crate) fn of(user: u64) -> Self {
-        match user % 8 {
-            4 => Self::Fails,
-            5 => Self::GoesBack,
-            6 => Self::IsCarried,
-            7 => Self::IsRefused,
-            _ => Self::Moves,
+        match user % 16 {
+            0..7 => Self::Moves,
+            7 | 8 => Self::Fails,
+            9..13 => Self::GoesBack,
+            13 => Self::IsCarried,
+            _ => Self::IsRefused,
         }
     }
 
@@ -91,7 +91,11 @@ pub(crate) const WAVES: &[Wave] = &[
             "mirror.beat",
         ],
     ),
-    wave(RECONCILE, Way::Moves, &["mirror.readying", "mirror.ready", "reconcile.cleared", "reconcile.rebuilt"]),
+    wave(
+        RECONCILE,
+        Way::Moves,
+        &["mirror.readying", "mirror.ready", "reconcile.cleared", "reconcile.rebuilt"],
+    ),
     Wave { needs: Needs::NoMirror, ..wave(RECONCILE, Way::Moves, &["mirror.adopting", "reconcile.adopted"]) },
     Wave {
         elsewhere: Some((PAUSE, "pause.committed=error@1")),

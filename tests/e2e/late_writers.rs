@@ -11,7 +11,7 @@ const MIGRATION: &str = "invoice-reminders";
 async fn moved(users: &[&str]) -> Result<World> {
     let world = Box::pin(World::new(Setup { users: 5, rows_per_user: Some(4), ..Setup::default() })).await?;
     world.launched(MIGRATION, "pilot", users).await?;
-    world.drive(Kind::Move).await?;
+    Box::pin(world.drive(Kind::Move)).await?;
     Ok(world)
 }
 

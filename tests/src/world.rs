@@ -173,6 +173,11 @@ impl World {
 
     /// Waits until the replica has replayed all that the primary has.
     pub async fn caught_up(&self) -> Result<()> {
+        // A database that was made a moment ago may not have come there yet.
+        crate::until("the replica has the database", || async {
+            Ok(self.engine.replica.get().await.is_ok())
+        })
+        .await?;
         let (primary, replica) = (self.engine.primary.get().await?, self.engine.replica.get().await?);
         let lsn: String = primary.query_one("SELECT pg_current_wal_lsn()::text", &[]).await?.get(0);
         let sql = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";

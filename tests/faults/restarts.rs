@@ -9,12 +9,12 @@ use crate::moving::{self, all_move, launch, some};
 const POSTGRES: [Server; 4] = [Server::Legacy, Server::Replica, Server::Destination, Server::Identity];
 
 async fn restarted(how: Shutdown) -> Result<()> {
-    let world = World::new(Setup { own_servers: true, ..moving::setup(200) }).await?;
+    let world = World::new(Setup { own_servers: true, ..moving::setup(120) }).await?;
     let cohort = launch(&world).await?;
     let fleet = Fleet::of_all(&world)?;
     for server in Server::ALL {
         let done = moving::counts(&world, &cohort).await?.completed;
-        some(&world, &fleet, &cohort, (done + 10).min(190)).await?;
+        some(&world, &fleet, &cohort, (done + 10).min(110)).await?;
         world.sandbox().start_again(server, how).await?;
     }
     all_move(&world, &fleet, &cohort).await?;
@@ -33,7 +33,7 @@ async fn an_immediate_restart_of_each_server_in_mid_run_loses_nothing() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_sessions_ended_by_hand_again_and_again_lose_nothing() -> Result<()> {
-    let world = World::new(moving::setup(150)).await?;
+    let world = World::new(moving::setup(80)).await?;
     let cohort = launch(&world).await?;
     let fleet = Fleet::of_all(&world)?;
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

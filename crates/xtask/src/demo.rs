@@ -1,4 +1,5 @@
-//! `cargo demo`, `cargo x ledger` and `cargo x chaos`: build every binary, then become `handover demo` or `handover-ledger`.
+//! `cargo demo`, `cargo x ledger`, `cargo x chaos` and `cargo x bench`: build every binary, then become `handover demo`,
+//! `handover-ledger` or `handover-bench`.
 //!
 //! What these do is their own business; this only makes sure that they are built and started.
 
@@ -17,6 +18,8 @@ use crate::metadata::Metadata;
 const PROFILE: &str = "HANDOVER_DEMO_PROFILE";
 /// The same for the ledger.
 const LEDGER_PROFILE: &str = "HANDOVER_LEDGER_PROFILE";
+/// The same for the benches: to try one out, never to measure.
+const BENCH_PROFILE: &str = "HANDOVER_BENCH_PROFILE";
 
 /// Options of `cargo demo` and of `cargo x ledger`: all are handed on.
 #[derive(Args)]
@@ -46,6 +49,11 @@ pub(crate) fn ledger(options: &Options) -> Result<ExitCode> {
 /// Becomes `handover-ledger chaos`.
 pub(crate) fn chaos(options: &Options) -> Result<ExitCode> {
     become_program(LEDGER_PROFILE, "handover-ledger", &["chaos"], options)
+}
+
+/// Becomes `handover-bench`.
+pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
+    become_program(BENCH_PROFILE, "handover-bench", &[], options)
 }
 
 /// Builds, then replaces this process, so that signals and the exit code are the program's own.

@@ -1,4 +1,5 @@
-//! The project's own tasks: `cargo x check`, `cargo x tidy`, `cargo x test`, `cargo x ledger`, `cargo x chaos` and `cargo demo`.
+//! The project's own tasks: `cargo x check`, `cargo x tidy`, `cargo x test`, `cargo x ledger`, `cargo x chaos`, `cargo x bench`
+//! and `cargo demo`.
 //!
 //! It starts cargo, the package manager and the built binaries, and reads what they print. It does not know the
 //! project's own crates, and its dependencies stay few, because `cargo demo` builds it before anything else.
@@ -40,6 +41,8 @@ enum Task {
     Ledger(demo::Options),
     /// The same as `cargo x ledger chaos`: the ledger while processes, servers and the network fail at random.
     Chaos(demo::Options),
+    /// Builds all binaries and runs `handover-bench`: handover beside what it is compared with, in one run.
+    Bench(demo::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Ledger(options) => demo::ledger(&options),
         Task::Chaos(options) => demo::chaos(&options),
+        Task::Bench(options) => demo::bench(&options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

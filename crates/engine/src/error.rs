@@ -4,6 +4,9 @@ use handover_canonical::WireError;
 use handover_tracking::Claim;
 use handover_transform::RowError;
 
+#[cfg(test)]
+mod tests;
+
 /// An error of a stage. None holds a value of a user's row.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::Error;
 
 /// A job: a hint that this user's attempt may be due at a stage. The attempt's row decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Job {
     /// The migration's name.
     #[serde(deserialize_with = "storable")]

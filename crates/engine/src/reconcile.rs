@@ -175,12 +175,17 @@ impl Engine {
 
     /// Jobs that should be on a stage's list: attempts that have stood in their state for `age`, with that stage.
     pub async fn due_jobs(&self, age: Duration) -> Result<Vec<(crate::StageName, crate::Job)>, Error> {
-        let standing = self.tracking.standing(age.as_millis() as i64, i64::from(i32::MAX)).await?;
-        let job = |(migration, attempt): (String, handover_tracking::OpenAttempt)| {
-            let job = crate::Job { migration, user: attempt.user.clone(), version: attempt.version };
-            Some((stage_of(attempt.kind, attempt.state)?, job))
+        let mut jobs = Vec::new();
+        let each = |due: handover_tracking::Due| {
+            if let Some(stage) = stage_of(due.kind, due.state) {
+                jobs.push((
+                    stage,
+                    crate::Job { migration: due.migration, user: due.user, version: due.version },
+                ));
+            }
         };
-        Ok(standing.into_iter().filter_map(job).collect())
+        self.tracking.each_due(age.as_millis() as i64, each).await?;
+        Ok(jobs)
     }
 }
 

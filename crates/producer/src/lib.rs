@@ -16,8 +16,8 @@ use handover_tracking::{Drawn, Kind, Tracking};
 const DRAW: usize = 1_000;
 
 /// How many entries of a stage are looked at to find out which jobs are missing: more than the windows and
-/// `max_paused` together let there be.
-const LOOKED_AT: usize = 200_000;
+/// `max_paused` together let there be, at their largest.
+const LOOKED_AT: usize = 4_000_000;
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -88,17 +88,13 @@ impl Producer {
                 tracing::warn!(stage = stage.as_str(), "too many entries to tell which jobs are missing");
                 continue;
             }
-            let held: HashSet<(String, String, i64)> = held.jobs.into_iter().map(identity).collect();
-            jobs.retain(|job| !held.contains(&identity(job.clone())));
+            let held: HashSet<Job> = held.jobs.into_iter().collect();
+            jobs.retain(|job| !held.contains(job));
             point("produce.restoring").await?;
             restored += self.push(stage, jobs).await?;
         }
         Ok(restored)
     }
-}
-
-fn identity(job: Job) -> (String, String, i64) {
-    (job.migration, job.user, job.version)
 }
 
 fn job(drawn: Drawn) -> Job {

@@ -15,11 +15,13 @@
 mod error;
 mod load;
 mod number;
+mod recovery;
 mod sections;
 mod servers;
 mod validate;
 
 pub use error::{Problem, SettingsError};
+pub use recovery::Bound;
 pub use sections::{
     Breaker, Copy, Destination, Format, Identity, Legacy, Level, Log, Pause, Plans, Postgres, Reconcile,
     Redis, Settings, UserKey, Verify, Worker,

@@ -313,6 +313,9 @@ pub struct Reconcile {
     /// How often a reconciler that does not lead tries to.
     #[serde(with = "humantime_serde")]
     pub leader_retry: Duration,
+    /// How long a leader that has fallen silent keeps the lead.
+    #[serde(with = "humantime_serde")]
+    pub leader_lease: Duration,
 }
 
 impl Default for Reconcile {
@@ -326,6 +329,7 @@ impl Default for Reconcile {
             verify_mirror: Duration::from_mins(5),
             sample: Duration::from_secs(2),
             leader_retry: Duration::from_secs(2),
+            leader_lease: Duration::from_secs(5),
         }
     }
 }

@@ -82,6 +82,8 @@ impl Settings {
         checks.lasts("identity.max_clock_skew", self.identity.max_clock_skew, Duration::ZERO..=LONGEST);
         // Renewed each third of it: below this, one lost reply would lose the lease.
         checks.lasts("worker.lease", self.worker.lease, Duration::from_secs(3)..=LONGEST);
+        // Renewed each quarter of it; the server ends the leader's session when it has passed.
+        checks.lasts("reconcile.leader_lease", self.reconcile.leader_lease, Duration::from_secs(1)..=LONGEST);
     }
 
     fn waits(&self) -> [(&'static str, Duration); 21] {
@@ -127,6 +129,7 @@ impl Settings {
         checks.below(("worker.lease", self.worker.lease), pause);
         checks.below(("worker.backoff_cap", self.worker.backoff_cap), pause);
         checks.below(("reconcile.interval", self.reconcile.interval), pause);
+        checks.below(("reconcile.leader_lease", self.reconcile.leader_lease), pause);
         checks.below(("reconcile.requeue_after", self.reconcile.requeue_after), pause);
     }
 

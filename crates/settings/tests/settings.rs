@@ -212,6 +212,8 @@ fn every_bad_value_names_its_field() {
         ("reconcile.heartbeat", "5s"),
         ("reconcile.sample", "0s"),
         ("reconcile.leader_retry", "0s"),
+        ("reconcile.leader_lease", "999ms"),
+        ("reconcile.leader_lease", "60s"),
         ("breaker.min_attempts", "0"),
         ("breaker.failure_rate", "1.5"),
         ("breaker.failure_rate", "NaN"),

@@ -49,7 +49,7 @@ const RECORDS: &str = "SELECT c.id, c.name, c.judged_from::text, newest.ended, n
     CROSS JOIN LATERAL (SELECT count(*) AS mismatches
           FROM (SELECT FROM handover.attempt a
                  WHERE a.cohort_id = c.id AND a.ended_at > c.judged_from
-                   AND a.outcome = 'failed' AND a.reason ->> 'kind' = 'mismatch' LIMIT $2) q) m
+                   AND a.outcome = 'failed' AND a.reason ->> 'kind' IN ('mismatch', 'derived', 'source_changed') LIMIT $2) q) m
    WHERE NOT c.held";
 
 impl Tracking {

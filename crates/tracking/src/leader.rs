@@ -1,4 +1,7 @@
-//! One leads, the others stand by: a session-level advisory lock in the destination.
+//! One leads, the others stand by: a session-level advisory lock in the destination. The server ends a leader's session
+//! that is silent for longer than its lease: a process that was stopped, or whose host has gone, leads no longer.
+
+use std::time::Duration;
 
 use handover_postgres::Connection;
 
@@ -14,9 +17,11 @@ pub struct Leader {
 }
 
 impl Tracking {
-    /// Leads, if nobody else does.
-    pub async fn try_lead(&self) -> Result<Option<Leader>, Error> {
+    /// Leads, if nobody else does, for as long as [`Leader::still_leads`] is asked more often than once in `lease`.
+    pub async fn try_lead(&self, lease: Duration) -> Result<Option<Leader>, Error> {
         let session = self.pool.database().connect().await?;
+        let lease = format!("SET idle_session_timeout = {}", lease.as_millis());
+        session.batch_execute(&lease).await?;
         let got: bool = session.query_one("SELECT pg_try_advisory_lock($1)", &[&KEY]).await?.get(0);
         Ok(got.then_some(Leader { session }))
     }

@@ -33,7 +33,7 @@ pub use leader::Leader;
 pub use model::{Admission, Claim, Kind, OpenAttempt, OpenState};
 pub use registry::StoredPlan;
 pub use status::{Status, StatusCounts};
-pub use stray::Standing;
+pub use stray::{Due, Standing};
 pub use user::{AttemptRecord, OpenRecord, Secret, UserRecord, Whereabouts};
 
 use handover_postgres::{Connection, Pool, Step};

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use futures_util::TryStreamExt as _;
+
 use crate::{Claim, Error, Kind, OpenState, Tracking};
 
 /// Where an open attempt stands.
@@ -14,7 +16,43 @@ pub struct Standing {
     pub state: OpenState,
 }
 
+/// An attempt whose job should be in a queue: no more of it than the job needs, since there can be a million.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The migration's name.
+    pub migration: String,
+    /// The user.
+    pub user: String,
+    /// The fencing token.
+    pub version: i64,
+    /// Which way it goes.
+    pub kind: Kind,
+    /// How far it has come.
+    pub state: OpenState,
+}
+
 impl Tracking {
+    /// Shows every open attempt that has stood in its state for at least `age_ms`, in no order, one at a time.
+    pub async fn each_due(&self, age_ms: i64, mut each: impl FnMut(Due)) -> Result<(), Error> {
+        let sql = "SELECT g.name, o.user_key, o.version, o.kind::text, o.state::text
+                     FROM handover.open_attempt o JOIN handover.migration g ON g.id = o.migration_id
+                    WHERE o.state_at <= clock_timestamp() - $1 * interval '1 millisecond'";
+        let mut session = self.pool.get().await?;
+        let statement = session.prepared(sql).await?;
+        let rows = session.query_raw(&statement, [age_ms as f64]).await?;
+        let mut rows = std::pin::pin!(rows);
+        while let Some(row) = rows.try_next().await? {
+            each(Due {
+                migration: row.get(0),
+                user: row.get(1),
+                version: row.get(2),
+                kind: row.get::<_, &str>(3).parse()?,
+                state: row.get::<_, &str>(4).parse()?,
+            });
+        }
+        Ok(())
+    }
+
     /// The number of the migration of that name, if it was registered.
     pub async fn migration_id(&self, name: &str) -> Result<Option<i32>, Error> {
         let mut session = self.pool.get().await?;

@@ -1,7 +1,8 @@
 //! Of any number of reconcilers one leads and does the duties; the others stand by.
 //!
-//! The lock is a session's in the destination. A leader whose session has died may go on for as long as it
-//! takes to notice: duties can be done by two at once, so the lock saves work and guards nothing.
+//! The lock is a session's in the destination, which ends it when it is silent for longer than the lease. A leader whose
+//! session has died may go on for as long as it takes to notice: duties can be done by two at once, so the lock saves
+//! work and guards nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +16,26 @@ use crate::duties::Duty;
 use crate::lifecycle::Lifecycle;
 use crate::metric;
 
-/// How often the leader makes sure that it still leads.
-const CHECK: Duration = Duration::from_secs(1);
-/// How long that may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one leads, and how often another tries to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// How long a silent leader keeps the lead.
+    pub(crate) lease: Duration,
+    /// Time between two tries of one that stands by.
+    pub(crate) retry: Duration,
+}
+
+impl Terms {
+    /// How often the leader makes sure that it still leads.
+    fn check(&self) -> Duration {
+        self.lease / 4
+    }
+
+    /// How long that may take: a leader that hears nothing stops before its lease has run out.
+    fn patience(&self) -> Duration {
+        self.lease / 2
+    }
+}
 
 /// Whether this process leads.
 #[derive(Clone, Debug, Default)]
@@ -41,41 +58,43 @@ pub(crate) async fn lead(
     duties: Vec<Duty>,
     lifecycle: &Lifecycle,
     leading: &Leading,
-    retry: Duration,
+    terms: Terms,
 ) {
     let duties: Vec<Arc<Duty>> = duties.into_iter().map(Arc::new).collect();
     let mut trouble = None;
     while !lifecycle.is_stopping() {
         leading.set(false);
-        let now = match tracking.try_lead().await {
-            Ok(Some(leader)) => {
+        let asked = tokio::time::timeout(terms.lease, tracking.try_lead(terms.lease)).await;
+        let now = match asked {
+            Ok(Ok(Some(leader))) => {
                 tracing::info!("leading");
                 leading.set(true);
-                reign(&leader, &duties, lifecycle).await;
+                reign(&leader, &duties, lifecycle, terms).await;
                 leading.set(false);
                 None
             }
-            Ok(None) => None,
-            Err(error) => Some(error.to_string()),
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the destination does not answer".to_owned()),
         };
         if let Some(error) = now.as_ref().filter(|_| now != trouble) {
             tracing::warn!(error, "cannot ask for the lead; trying again");
         }
         trouble = now;
-        lifecycle.rest(retry).await;
+        lifecycle.rest(terms.retry).await;
     }
 }
 
 /// Does the duties while it leads. Ends with the process, or with the lead.
-async fn reign(leader: &Leader, duties: &[Arc<Duty>], lifecycle: &Lifecycle) {
+async fn reign(leader: &Leader, duties: &[Arc<Duty>], lifecycle: &Lifecycle, terms: Terms) {
     let over = CancellationToken::new();
     let mut tasks = JoinSet::new();
     for duty in duties {
         let (duty, over) = (Arc::clone(duty), over.clone());
         tasks.spawn(async move { duty.attend(&over).await });
     }
-    while !lifecycle.rest(CHECK).await {
-        let still = tokio::time::timeout(PATIENCE, leader.still_leads()).await;
+    while !lifecycle.rest(terms.check()).await {
+        let still = tokio::time::timeout(terms.patience(), leader.still_leads()).await;
         if still != Ok(true) {
             tracing::warn!("the lead is lost");
             // Dropped in the middle: another leader may be doing the same by now.
@@ -115,7 +134,8 @@ mod tests {
             async { Ok(()) }
         });
         let (tracking, seen, end) = (tracking.clone(), leading.clone(), lifecycle.clone());
-        let task = tokio::spawn(async move { lead(&tracking, vec![duty], &end, &seen, RETRY).await });
+        let terms = Terms { lease: Duration::from_secs(5), retry: RETRY };
+        let task = tokio::spawn(async move { lead(&tracking, vec![duty], &end, &seen, terms).await });
         Candidate { leading, lifecycle, rounds, task }
     }
 

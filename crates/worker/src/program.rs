@@ -168,12 +168,14 @@ impl Process {
             vec![("phase", phase.to_owned()), ("http", address.to_string())]
         });
         let tracking = engine.tracking.clone();
-        let retry = self.settings.reconcile.leader_retry;
+        let reconcile = &self.settings.reconcile;
+        let terms = leader::Terms { lease: reconcile.leader_lease, retry: reconcile.leader_retry };
         let context = reconcile::Context::new(engine, Arc::clone(&self.line), self.settings);
         for duty in reconcile::sampling(&context) {
             tasks.spawn(async move { duty.attend(&CancellationToken::new()).await });
         }
-        leader::lead(&tracking, reconcile::duties(&context), &self.lifecycle, &leading, retry).await;
+        let duties = reconcile::duties(&context);
+        leader::lead(&tracking, duties, &self.lifecycle, &leading, terms).await;
         drop(tasks);
         presence::leave(&self.line, &id).await;
         tracing::info!("stopped");

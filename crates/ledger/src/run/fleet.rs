@@ -284,6 +284,7 @@ fn settings(sandbox: &Sandbox, fence: Fence, address: &str, token: &str) -> Vec<
         ("RECONCILE__HEARTBEAT", "500ms".to_owned()),
         // The faults are ordered: a cohort goes on however many of its moves they make fail.
         ("BREAKER__FAILURE_RATE", "1".to_owned()),
+        ("BREAKER__MAX_MISMATCHES", "1000000".to_owned()),
         ("POSTGRES__STATEMENT_TIMEOUT", "10s".to_owned()),
         ("POSTGRES__IDLE_IN_TRANSACTION_TIMEOUT", "10s".to_owned()),
     ];

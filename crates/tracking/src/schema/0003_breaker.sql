@@ -3,4 +3,4 @@ ALTER TABLE handover.cohort ADD COLUMN judged_from timestamptz NOT NULL DEFAULT 
 
 -- Mismatches are few, or the cohort is held: counting them reads nothing else.
 CREATE INDEX attempt_mismatch ON handover.attempt (cohort_id, ended_at)
-    WHERE outcome = 'failed' AND reason ->> 'kind' = 'mismatch';
+    WHERE outcome = 'failed' AND reason ->> 'kind' IN ('mismatch', 'derived', 'source_changed');

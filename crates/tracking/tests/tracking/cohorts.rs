@@ -208,11 +208,22 @@ async fn a_destination_without_the_schema_says_what_to_run() {
     assert!(matches!(error, Error::NotInstalled) && error.to_string().contains("handover init"));
 }
 
+const LEASE: std::time::Duration = std::time::Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_leader_that_falls_silent_for_its_lease_leads_no_longer() {
+    let bench = Bench::new().await;
+    let short = std::time::Duration::from_millis(300);
+    let first = bench.tracking.try_lead(short).await.unwrap().expect("nobody leads");
+    let second = until_leading(&bench.tracking).await;
+    assert!(!first.still_leads().await && second.still_leads().await);
+}
+
 #[tokio::test]
 async fn one_leads_until_its_session_ends() {
     let bench = Bench::new().await;
-    let first = bench.tracking.try_lead().await.unwrap().expect("nobody leads");
-    assert!(bench.tracking.try_lead().await.unwrap().is_none() && first.still_leads().await);
+    let first = bench.tracking.try_lead(LEASE).await.unwrap().expect("nobody leads");
+    assert!(bench.tracking.try_lead(LEASE).await.unwrap().is_none() && first.still_leads().await);
     let kill = "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                  WHERE l.locktype = 'advisory' AND d.datname = current_database()";
     bench.pool.get().await.unwrap().execute(kill, &[]).await.unwrap();
@@ -226,7 +237,7 @@ async fn one_leads_until_its_session_ends() {
 async fn until_leading(tracking: &Tracking) -> handover_tracking::Leader {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     loop {
-        if let Some(leader) = tracking.try_lead().await.unwrap() {
+        if let Some(leader) = tracking.try_lead(LEASE).await.unwrap() {
             return leader;
         }
         assert!(std::time::Instant::now() < deadline, "the lead stays taken");

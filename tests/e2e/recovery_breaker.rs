@@ -22,7 +22,7 @@ async fn world() -> Result<World> {
     Ok(world)
 }
 
-async fn start<'w>(world: &'w World, limits: &[(&str, &str)]) -> Result<Fleet<'w>> {
+fn start<'w>(world: &'w World, limits: &[(&str, &str)]) -> Result<Fleet<'w>> {
     let mut fleet = Fleet::new(world)?;
     fleet.start_with("handover-reconcile", &[SETTINGS, limits].concat())?;
     for stage in STAGES {
@@ -58,7 +58,7 @@ async fn a_poisoned_destination_holds_its_cohort_with_the_reason_until_it_is_rel
     let poison = "ALTER TABLE reminders.reminder ADD CONSTRAINT poison CHECK (owner_id < 0) NOT VALID";
     world.sql(Server::Destination, poison).await?;
     let limits = [("BREAKER__MIN_ATTEMPTS", "10"), ("BREAKER__FAILURE_RATE", "0.5")];
-    let fleet = start(&world, &limits).await?;
+    let fleet = start(&world, &limits)?;
     let stopped = held(&world, &fleet).await?;
     assert!(stopped.users.failed >= 10 && stopped.users.queued > 0, "{stopped:?}");
     assert!(stopped.users.failed <= USERS / 2, "it was held in time: {stopped:?}");
@@ -84,7 +84,7 @@ async fn a_destination_that_changes_what_it_is_given_holds_its_cohort_after_few_
          BEGIN IF NEW.owner_id % 5 = 0 THEN NEW.subject := NEW.subject || '!'; END IF; RETURN NEW; END $$;
          CREATE TRIGGER tamper BEFORE INSERT ON reminders.reminder FOR EACH ROW EXECUTE FUNCTION reminders.tamper()";
     world.sql(Server::Destination, tamper).await?;
-    let fleet = start(&world, &[("BREAKER__MAX_MISMATCHES", "2"), ("BREAKER__FAILURE_RATE", "1")]).await?;
+    let fleet = start(&world, &[("BREAKER__MAX_MISMATCHES", "2"), ("BREAKER__FAILURE_RATE", "1")])?;
     let stopped = held(&world, &fleet).await?;
     assert!(stopped.users.failed > 2 && stopped.users.queued > 0, "{stopped:?}");
     assert!(stopped.users.completed > 0, "{stopped:?}");

@@ -24,7 +24,7 @@ fn rows() -> Vec<Row<Vec<u8>>> {
         row("a zero-width blank in a number", of("1\n4\u{200b}2\n"), 2, "line 2"),
         row("SQL", of("1\n1); DROP TABLE handover.member; --\n"), 2, "line 2"),
         row("an option", of("1\n--yes\n"), 2, "line 2"),
-        row("a NUL", of("1\n2\03\n"), 2, "line 2"),
+        row("a NUL", of("1\n2\u{0}3\n"), 2, "line 2"),
         row("not UTF-8", b"1\n\xff\xfe\n".to_vec(), 2, "line 2"),
         row("UTF-16", b"\xff\xfe1\x002\x00".to_vec(), 2, "line 1"),
         row("a line of 10 MB", [b"1\n".as_slice(), &b"9".repeat(10_000_000)].concat(), 2, "line 2"),

@@ -52,7 +52,7 @@ pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body
         text += &[*name, ": ", *value, "\r\n"].concat();
     }
     if !body.is_empty() {
-        text += &format!("Content-Length: {}\r\n", body.len());
+        text.push_str(&["Content-Length: ", &body.len().to_string(), "\r\n"].concat());
     }
     [text.as_bytes(), b"\r\n", body].concat()
 }

@@ -224,7 +224,6 @@ const SHORT: &[(&str, &str)] = &[
     ("POSTGRES__LOCK_TIMEOUT", "1s"),
     ("POSTGRES__IDLE_IN_TRANSACTION_TIMEOUT", "3s"),
     ("COPY__REPLICA_WAIT", "1s"),
-    ("RECONCILE__LEADER_LEASE", "2s"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,7 @@ impl World {
             ("RECONCILE__FILL", "50ms".to_owned()),
             ("RECONCILE__REQUEUE_AFTER", "1s".to_owned()),
             ("RECONCILE__LEADER_RETRY", "200ms".to_owned()),
+            ("RECONCILE__LEADER_LEASE", "2s".to_owned()),
             ("POSTGRES__STATEMENT_TIMEOUT", "10s".to_owned()),
             ("POSTGRES__LOCK_TIMEOUT", "8s".to_owned()),
             ("POSTGRES__IDLE_IN_TRANSACTION_TIMEOUT", "10s".to_owned()),

@@ -235,7 +235,8 @@ impl Held {
             if record.outcome != Outcome::Acknowledged {
                 continue;
             }
-            let silent = |(from, until): &(i64, i64)| (*from..*until).contains(&record.sent);
+            // One that was sent just before waits as long.
+            let silent = |(from, until): &(i64, i64)| record.sent < *until && record.answered > *from;
             let kind = if evidence.silent.iter().any(silent) { &mut held.silent } else { &mut held.plain };
             kind.push((record.answered - record.sent).clamp(0, i64::from(u32::MAX)) as u32);
         }
